@@ -1,0 +1,35 @@
+"""Facts about files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+
+_BLOCK = 1 << 20
+
+
+@lru_cache(maxsize=256)
+def _digest(path: str, modified: int, size: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    A file is read once a process: its digest is remembered by path, time of
+    modification and size.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    """
+    file = Path(path).expanduser().resolve()
+    state = file.stat()
+    return _digest(str(file), state.st_mtime_ns, state.st_size)

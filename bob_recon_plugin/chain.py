@@ -1,0 +1,83 @@
+"""From a chain of Bob resources, `DATABASE PIPELINE recon`, to an AttackPipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+from clapper.rc import UserDefaults
+
+_USAGE = "bob bio pipeline simple DATABASE PIPELINE recon"
+_RC_KEY = "bob_recon_plugin.decoders"
+
+
+def shipped_decoder() -> Path:
+    """Path of the decoder that ships with the package, made for `arcface-mbf`."""
+    return Path(str(files("bob_recon_plugin.data"))) / "arcface-mbf.safetensors"
+
+
+def _decoder_for(recognizer: str | None, chosen: Any) -> str:
+    """Choose the decoder: of the chain, else of the user's settings, else the shipped one."""
+    settings = UserDefaults("bobrc.toml")
+    path = chosen or settings.get(f"{_RC_KEY}.{recognizer}")
+    if isinstance(path, str | Path):
+        return str(Path(path).expanduser())
+    if recognizer == "arcface-mbf":
+        return str(shipped_decoder())
+    raise click.UsageError(
+        f"`recon` must have a decoder trained for {recognizer}, got only the one shipped for "
+        f"arcface-mbf; name yours with `bob config set {_RC_KEY}.{recognizer} DECODER.safetensors`, "
+        'or in a file chained before `recon` that says `decoder = "DECODER.safetensors"`.'
+    )
+
+
+def attack(context: Mapping[str, Any]) -> Any:
+    """Wrap the pipeline that the chain has built so far.
+
+    Parameters
+    ----------
+    context : mapping
+        Names of the chain: ``pipeline`` (required), ``database``, and options
+        that a file in the chain may set: ``decoder`` (path), ``reentry``
+        ("camera" or "recognizer"), ``attacks``.
+
+    Returns
+    -------
+    AttackPipeline
+
+    Raises
+    ------
+    click.UsageError
+        When no pipeline stands before `recon`, or no decoder fits it.
+    """
+    pipeline, database = context.get("pipeline"), context.get("database")
+    if pipeline is None:
+        raise click.UsageError(
+            "`recon` must be chained last, behind the pipeline it attacks, got no pipeline before "
+            f"it; write `{_USAGE}`."
+        )
+    from .pipeline import AttackPipeline
+    from .recognizers import identify
+    from .reconstructor import FaceReconstructor
+    from .run_record import describe_database
+
+    system = identify(pipeline.transformer)
+    reconstructor = FaceReconstructor(
+        _decoder_for(system.name, context.get("decoder")),
+        recognizer=system.name if system.sha256 else None,
+        recognizer_sha256=system.sha256,
+    )
+    options = {name: context[name] for name in ("reentry", "attacks") if context.get(name)}
+    try:
+        reconstructor.validate()
+        return AttackPipeline(
+            pipeline,
+            reconstructor,
+            database=None if database is None else describe_database(database),
+            **options,
+        )
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from error

@@ -1,0 +1,43 @@
+"""Subcommands of ``bob bio recon``, one file each, loaded when asked for.
+
+A file ``some_name.py`` in this folder holds a click command called ``some_name`` and is listed as
+``some-name``. It imports nothing but click at its top, so that ``--help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import click
+
+
+class _LazyGroup(click.Group):
+    """Group whose subcommands are the modules beside this one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        names = (module.name for module in pkgutil.iter_modules(__path__))
+        return sorted(name.replace("_", "-") for name in names if not name.startswith("_"))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        name = cmd_name.replace("-", "_")
+        return getattr(importlib.import_module(f"{__name__}.{name}"), name)
+
+
+@click.group(cls=_LazyGroup)
+def recon() -> None:
+    """Measure how far a face recognition system is exposed to template inversion.
+
+    A stolen template is turned back into a face and the face is presented to the system.
+
+    \b
+    Run the demo, offline, then read how often the system opened:
+        bob bio pipeline simple recon-demo -o results
+        bob bio recon metrics results/scores-dev.csv
+
+    \b
+    To attack another system name a database, a pipeline, then recon:
+        bob bio pipeline simple recon-lfw-view2 iresnet100 recon -o results
+    """

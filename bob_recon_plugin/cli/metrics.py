@@ -1,0 +1,57 @@
+"""``bob bio recon metrics``: the table of rates behind a score file."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("scores_dev", type=click.Path())
+@click.argument("scores_eval", type=click.Path(), required=False)
+@click.option(
+    "--fmr",
+    "fmrs",
+    type=click.FloatRange(0, 1),
+    multiple=True,
+    default=(1e-2, 1e-3),
+    show_default=True,
+    metavar="RATE",
+    help="False match rate, from 0 to 1, to set a threshold at; may be given several times.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "markdown", "csv", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of the table.",
+)
+def metrics(
+    scores_dev: str, scores_eval: str | None, fmrs: tuple[float, ...], format_: str
+) -> None:
+    """Print how often genuine users, impostors and reconstructed faces are accepted.
+
+    The zero-effort impostors of SCORES_DEV set a threshold for each false match rate (FMR). The
+    rates are those of SCORES_EVAL, or of SCORES_DEV if it stands alone: true match rate (TMR) and
+    success attack rate (SAR), with counts and 95 % intervals. Type-I attacks meet the template
+    they were reconstructed from, Type-II another template of the same person.
+
+    \b
+    Examples:
+        bob bio recon metrics results/scores-dev.csv
+        bob bio recon metrics results/scores-dev.csv results/scores-eval.csv
+        bob bio recon metrics --fmr 1e-3 --format markdown results/scores-dev.csv
+    """
+    from bob_recon_plugin.metrics import evaluate
+    from bob_recon_plugin.report.table import render, warnings
+    from bob_recon_plugin.scores import load
+
+    try:
+        dev = load(scores_dev)
+        points = evaluate(dev, load(scores_eval) if scores_eval else None, fmrs)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(render(points, format_))
+    if format_ == "csv":  # the one form without room for notes
+        for line in warnings(points):
+            click.echo(line, err=True)

@@ -1,0 +1,128 @@
+"""One reader for the images of all databases."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+#: what Pillow and zipfile raise on damaged files
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    Image.DecompressionBombError,
+)
+#: modes of more than 8 bits a channel, which Pillow clips instead of scaling
+_DEEP = ("I", "F")
+#: of the setting of Pillow, which all threads share
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def _truncation_is_an_error() -> Iterator[None]:
+    """Undo for a while what importing bob.io.base does to Pillow: grey for the missing part."""
+    with _LOCK:
+        before = ImageFile.LOAD_TRUNCATED_IMAGES
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _decode(stream: IO[bytes], name: str) -> np.ndarray:
+    try:
+        with _truncation_is_an_error(), Image.open(stream) as image:
+            upright = ImageOps.exif_transpose(image) or image
+            upright.load()
+    except _UNREADABLE as error:
+        kind = "truncated" if "truncated" in str(error) else "damaged"
+        raise ValueError(
+            f"`image` must be a readable image file, got the {kind} image {name} ({error}); "
+            "restore or remove it."
+        ) from error
+    if upright.mode.startswith(_DEEP):
+        raise ValueError(
+            f"`image` must have 8 bits a channel, got mode {upright.mode} in {name}; convert it."
+        )
+    return np.ascontiguousarray(np.asarray(upright.convert("RGB")).transpose(2, 0, 1))
+
+
+def load_image(path: str | Path) -> np.ndarray:
+    """Read an image file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any 8-bit format of Pillow. The orientation that a camera has noted is
+        applied, transparency is dropped, grey becomes three equal channels.
+
+    Returns
+    -------
+    ndarray of shape (3, H, W), uint8
+        RGB, [0, 255].
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        When the file is truncated, damaged, no image, or deeper than 8 bits.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"`image` must be an existing file, got {path}; restore it.")
+    with path.open("rb") as stream:
+        return _decode(stream, str(path))
+
+
+@contextmanager
+def open_archive(archive: str | None) -> Iterator[zipfile.ZipFile]:
+    """Open the ZIP file ``archive``, or the demo faces of this package when it is None.
+
+    Raises FileNotFoundError when it is not there, ValueError when it is no ZIP file.
+    """
+    if archive is None:
+        source = resources.files("bob_recon_plugin.data").joinpath("demo_faces.zip")
+        remedy = "install the package again."
+    else:
+        source = Path(archive).expanduser()
+        remedy = "pass the path of a ZIP file of <subject>/<index>.webp members."
+    if not source.is_file():
+        raise FileNotFoundError(f"`archive` must be an existing file, got {source}; {remedy}")
+    with source.open("rb") as stream:
+        try:
+            opened = zipfile.ZipFile(stream)
+        except zipfile.BadZipFile as error:
+            raise ValueError(
+                f"`archive` must be a ZIP file, got {source} ({error}); {remedy}"
+            ) from error
+        with opened:
+            yield opened
+
+
+def load_member(archive: str | None, member: str) -> np.ndarray:
+    """Read an image from a ZIP file, as :func:`load_image` does from a folder."""
+    with open_archive(archive) as opened:
+        try:
+            stream = opened.open(member)
+        except KeyError as error:
+            raise FileNotFoundError(
+                f"`member` must be in {opened.filename}, got {member}; restore the archive."
+            ) from error
+        with stream:
+            return _decode(stream, f"{member} in {opened.filename}")

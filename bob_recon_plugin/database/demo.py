@@ -1,0 +1,54 @@
+"""The faces that ship with this package, for a first run without any data."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+from ._annotations import ALIGNED_POSITIONS
+from ._first_enrolled import FirstEnrolledDatabase, group_by_subject
+from ._images import load_member, open_archive
+from ._single_group import Face
+
+_EXTENSIONS = (".webp", ".jpg")
+
+
+class DemoDatabase(FirstEnrolledDatabase):
+    """Aligned 112 x 112 faces of people who do not exist.
+
+    The first image of every subject is enrolled, every other image is compared
+    to all enrolled subjects, as in
+    :class:`~bob_recon_plugin.database.FolderDatabase`.
+
+    Parameters
+    ----------
+    archive : str or Path, optional
+        ZIP file with members ``<subject>/<index>.webp`` or ``.jpg``, eyes at
+        :data:`ALIGNED_POSITIONS`. Default: the one in the package.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the archive does not exist.
+    ValueError
+        When it is no ZIP file, or does not hold two images of every subject.
+    """
+
+    def __init__(self, archive: str | Path | None = None) -> None:
+        path = None if archive is None else os.path.abspath(os.path.expanduser(archive))
+        with open_archive(path) as opened:
+            found = group_by_subject(opened.namelist(), _EXTENSIONS)
+        super().__init__(
+            {
+                subject: [
+                    Face(image, subject, partial(load_member, path, image), ALIGNED_POSITIONS)
+                    for image in images
+                ]
+                for subject, images in found.items()
+            },
+            source="archive",
+            single_image="error",
+            fixed_positions=dict(ALIGNED_POSITIONS),
+        )
+        self.archive = path

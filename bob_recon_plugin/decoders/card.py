@@ -1,0 +1,137 @@
+"""The model card: what must be known of a decoder before it may be used."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+#: Eyes, (y, x), in a 112 x 112 face aligned as FFHQ is.
+FFHQ_POSITIONS = {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}
+
+
+def _ffhq_positions() -> dict[str, tuple[float, float]]:
+    return dict(FFHQ_POSITIONS)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Origin of a decoder and conditions of its use; stored inside its file.
+
+    Parameters
+    ----------
+    recognizer : str
+        Name of the recognition model whose embeddings the decoder inverts.
+    embedding_size : int
+        Length of these embeddings.
+    recognizer_sha256 : str or None
+        SHA-256 of that model's weights, 64 hexadecimal digits. None when unknown.
+    embedding_norm : float or None
+        Mean Euclidean norm of the training embeddings, to notice templates
+        that were scaled (to unit length, most often) before they were stored.
+    positions : dict
+        ``{"reye": (y, x), "leye": (y, x)}`` in pixels of the decoder's image.
+    training_data : str
+        Which faces, how many, and where they come from.
+    preset : str
+        Name of the training preset.
+    seed : int or None
+        Seed of the training.
+    licence : str
+        Licence of the weights.
+    metrics : dict of str to float
+        Results with names that say on what and at which threshold.
+    versions : dict of str to str
+        Versions of the packages. Filled in on saving when empty.
+    decoder, decoder_parameters : str, dict
+        Registered name and constructor parameters of the decoder. Always
+        filled in on saving, from the decoder itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a field cannot be true.
+    """
+
+    recognizer: str
+    embedding_size: int
+    recognizer_sha256: str | None = None
+    embedding_norm: float | None = None
+    positions: dict[str, tuple[float, float]] = field(default_factory=_ffhq_positions)
+    training_data: str = ""
+    preset: str = ""
+    seed: int | None = None
+    licence: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    decoder: str = ""
+    decoder_parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.recognizer, str) or not self.recognizer:
+            raise TypeError(
+                f"`recognizer` must be the name of a recognition model, got {self.recognizer!r}."
+            )
+        size = self.embedding_size
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"`embedding_size` must be a positive integer, got {size!r}.")
+        digest = self.recognizer_sha256
+        if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise ValueError(
+                f"`recognizer_sha256` must be 64 hexadecimal digits in lower case, got {digest!r}; "
+                "leave it None when the file of the weights is not known."
+            )
+        norm = self.embedding_norm
+        if norm is not None and not 0 < norm < float("inf"):
+            raise ValueError(f"`embedding_norm` must be positive and finite, got {norm!r}.")
+        object.__setattr__(self, "positions", _checked_positions(self.positions))
+
+    def to_json(self) -> str:
+        """Return the card as one line of JSON.
+
+        Raises
+        ------
+        ValueError
+            When a field holds what JSON cannot (an array, NaN).
+        """
+        try:
+            return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"`card` must hold only text, finite numbers, lists and dicts, got: {error}; "
+                "convert arrays and leave out undefined metrics."
+            ) from error
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            When the text is no card.
+        """
+        try:
+            values = json.loads(text)
+            unknown = sorted(set(values) - {f.name for f in fields(cls)})
+            if unknown:
+                raise ValueError(f"unknown fields {', '.join(unknown)}")
+            return cls(**values)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"the model card must hold a decoder's fields, got: {error}"
+            ) from error
+
+
+def _checked_positions(positions: object) -> dict[str, tuple[float, float]]:
+    try:
+        eyes = {str(k): (float(y), float(x)) for k, (y, x) in positions.items()}  # type: ignore[attr-defined]
+    except (AttributeError, TypeError, ValueError):
+        eyes = {}
+    if not {"reye", "leye"} <= set(eyes):
+        raise ValueError(
+            '`positions` must be {"reye": (y, x), "leye": (y, x)} in pixels of the decoded image, '
+            f"got {positions!r}."
+        )
+    return eyes

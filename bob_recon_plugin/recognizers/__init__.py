@@ -1,0 +1,26 @@
+"""Recognition models as differentiable torch modules and as Bob transformers."""
+
+from __future__ import annotations
+
+from ._description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
+from .bob_models import from_bob
+from .bob_pipeline import bob_pipeline
+from .identity import Identity, identify
+from .module import load_module
+from .registry import from_onnx, get, names
+from .transformer import RecognizerTransformer
+
+__all__ = [
+    "ALIGNED_POSITIONS",
+    "BOB_POSITIONS",
+    "Identity",
+    "Recognizer",
+    "RecognizerTransformer",
+    "bob_pipeline",
+    "from_bob",
+    "from_onnx",
+    "get",
+    "identify",
+    "load_module",
+    "names",
+]

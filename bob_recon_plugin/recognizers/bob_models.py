@@ -1,0 +1,102 @@
+"""Bob's own recognition transformers as differentiable torch modules."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from .backbones import load_backbone
+from .module import FrozenModule, check_embeddings
+from .registry import get
+
+if TYPE_CHECKING:
+    from bob.bio.face.embeddings.pytorch import PyTorchModel
+
+_BOB_CLASSES = {
+    "IResnet34": "arcface-iresnet34",
+    "IResnet50": "arcface-iresnet50",
+    "IResnet100": "arcface-iresnet100",
+    "IResnet100Elastic": "elasticface-iresnet100",
+}
+
+
+def known_name(transformer: PyTorchModel) -> str | None:
+    """Our name of the model that one of Bob's classes holds; None for any other class."""
+    kind = type(transformer).__name__
+    if kind == "FaceXZooModel":
+        return f"facexzoo-{transformer.arch.lower()}"
+    return _BOB_CLASSES.get(kind)
+
+
+class BobModule(FrozenModule):
+    """Preprocessor and network of one of Bob's ``PyTorchModel`` transformers."""
+
+    def __init__(
+        self, name: str, preprocessor: Callable[[torch.Tensor], torch.Tensor], network: nn.Module
+    ):
+        super().__init__(network)
+        self.name = name
+        self.preprocessor = preprocessor
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed RGB images (n, 3, H, W) in [0, 255] as (n, d); gradients reach ``images``."""
+        # a copy: some of Bob's preprocessors write into what they are given
+        embeddings = self.network(self.preprocessor(images.clone()))
+        if isinstance(embeddings, (tuple, list)):  # Oxford's networks: class scores, then features
+            embeddings = embeddings[-1]
+        if isinstance(embeddings, torch.Tensor) and embeddings.shape[2:].numel() == 1:
+            embeddings = embeddings.flatten(1)
+        check_embeddings(embeddings, len(images), None, self.name)
+        return embeddings
+
+
+def from_bob(transformer: PyTorchModel) -> nn.Module:
+    """Make a differentiable module of any of Bob's ``PyTorchModel`` transformers.
+
+    Its checkpoint is read now. The iResNet and FaceX-Zoo classes get Bob's
+    bundled architecture; nothing beside the checkpoint is executed. Any other
+    class loads itself with its own ``_load_model``. The transformer stays as
+    it was.
+
+    Parameters
+    ----------
+    transformer : PyTorchModel
+
+    Returns
+    -------
+    Module
+        RGB images (n, 3, H, W) in [0, 255], of the size that the transformer
+        takes, to embeddings (n, d), frozen, on the CPU.
+
+    Raises
+    ------
+    TypeError
+        For another kind of object.
+    """
+    from bob.bio.face.embeddings.pytorch import PyTorchModel
+
+    if not isinstance(transformer, PyTorchModel):
+        raise TypeError(
+            "`transformer` must be a PyTorchModel of bob.bio.face, got "
+            f"{type(transformer).__name__}; unwrap it first, or describe the model's file with "
+            "recognizers.from_onnx."
+        )
+    name = type(transformer).__name__
+    return BobModule(name, transformer.preprocessor, _network_of(transformer).to("cpu"))
+
+
+def _network_of(transformer: Any) -> nn.Module:
+    loaded = transformer.model
+    if loaded is not None:
+        return copy.deepcopy(loaded)
+    name = known_name(transformer)
+    if name is not None:
+        return load_backbone(get(name), Path(transformer.checkpoint_path))
+    transformer._load_model()
+    network, transformer.model = transformer.model, None
+    return network

@@ -1,0 +1,156 @@
+"""Recognition models as differentiable torch modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ._description import Recognizer
+from ._weights import verified
+from .registry import get
+
+
+class _FixedPReLU(torch.autograd.Function):
+    """PReLU whose slopes are constants.
+
+    torch's own backward computes the gradient of the slopes too, wanted or
+    not: it took most of the time of a backward pass through a MobileFaceNet.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, slopes)
+        return torch.prelu(x, slopes)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        x, slopes = ctx.saved_tensors
+        (g,) = gradients
+        slopes = slopes.reshape(-1, *[1] * max(x.ndim - 2, 0))
+        return torch.where(x > 0, g, g * slopes), None
+
+
+class FixedPReLU(nn.Module):
+    """PReLU with constant slopes of shape (1,) or (channels,)."""
+
+    slopes: torch.Tensor
+
+    def __init__(self, slopes: torch.Tensor):
+        super().__init__()
+        self.register_buffer("slopes", slopes.detach().reshape(-1).clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _FixedPReLU.apply(x, self.slopes)
+
+
+def freeze(network: nn.Module) -> nn.Module:
+    """Take the gradients of the weights away, in place."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.PReLU:
+                setattr(parent, name, FixedPReLU(child.weight))
+    return network.requires_grad_(False)
+
+
+class FrozenModule(nn.Module):
+    """A network in evaluation mode that stays so when a model around it is set to train."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = freeze(network)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> FrozenModule:
+        """Stay in evaluation mode whatever ``mode`` is."""
+        super().train(False)
+        return self
+
+
+class RecognizerModule(FrozenModule):
+    """Embed faces with the network of a description.
+
+    Parameters
+    ----------
+    recognizer : Recognizer
+    network : Module
+        Takes normalised faces in the channel order of the description.
+    """
+
+    def __init__(self, recognizer: Recognizer, network: nn.Module):
+        super().__init__(network)
+        self.recognizer = recognizer
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed a batch; gradients reach ``images``.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, 3, H, W)
+            Floats, RGB, [0, 255], of the size of the description.
+
+        Returns
+        -------
+        Tensor of shape (n, d)
+            Raw embeddings, not normalised to unit length.
+        """
+        about = self.recognizer
+        if images.ndim != 4 or tuple(images.shape[1:]) != (3, *about.image_size):
+            height, width = about.image_size
+            raise ValueError(
+                f"`images` must have shape (n, 3, {height}, {width}) for {about.name}, got "
+                f"{tuple(images.shape)}; crop or resize them first."
+            )
+        if about.color == "bgr":
+            images = images.flip(1)
+        embeddings = self.network((images - about.mean) / about.scale)
+        check_embeddings(embeddings, len(images), about.embedding_size, about.name)
+        return embeddings
+
+
+def check_embeddings(embeddings: Any, n: int, size: int | None, name: str) -> None:
+    """Raise ValueError unless ``embeddings`` is a tensor of shape (n, size)."""
+    shape = tuple(embeddings.shape) if isinstance(embeddings, torch.Tensor) else None
+    if shape is None or len(shape) != 2 or shape != (n, shape[1] if size is None else size):
+        got = type(embeddings).__name__ if shape is None else shape
+        raise ValueError(
+            f"`{name}` must turn {n} images into embeddings of shape ({n}, {size or 'd'}), got "
+            f"{got}; give a network whose only output is the embedding."
+        )
+
+
+def load_module(recognizer: str | Recognizer, weights: str | Path | None = None) -> nn.Module:
+    """Load a recognition model as a frozen, differentiable module on the CPU.
+
+    Parameters
+    ----------
+    recognizer : str or Recognizer
+        A name that :func:`~bob_recon_plugin.recognizers.names` lists, or a description.
+    weights : str or Path, optional
+        Own copy of the weights file.
+
+    Returns
+    -------
+    Module
+        RGB images (n, 3, H, W) in [0, 255] to embeddings (n, d); gradients
+        reach the images, never the weights. Every call returns a new module.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the weights are missing.
+    ValueError
+        For an unknown name, a file with another hash, or one that cannot be read.
+    """
+    from .backbones import load_backbone
+    from .onnx import check_batches, load_onnx
+
+    recognizer = get(recognizer)
+    path = verified(recognizer, weights)
+    if recognizer.network == "onnx":
+        module = RecognizerModule(recognizer, load_onnx(path))
+        check_batches(module, path)
+        return module
+    return RecognizerModule(recognizer, load_backbone(recognizer, path))

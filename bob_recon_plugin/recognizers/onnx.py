@@ -1,0 +1,127 @@
+"""Networks from ONNX files."""
+
+from __future__ import annotations
+
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx2torch import convert
+from onnx2torch.node_converters.activations import OnnxPReLU
+from torch import fx, nn
+
+from .module import FixedPReLU, RecognizerModule
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf has no common error across its versions
+        raise ValueError(
+            f"`weights` must be an ONNX file, got {path}, which cannot be read ({error}); "
+            "get the file again."
+        ) from error
+    inputs, outputs = _inputs(model), model.graph.output
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(
+            f"`weights` must be an ONNX file with one input and one output, got {len(inputs)} and "
+            f"{len(outputs)} in {path}; get the file again, or export the embedding alone."
+        )
+    return model
+
+
+def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in constants]
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int | None]:
+    """Sides that the file fixes; None where it leaves one open."""
+    return [side.dim_value or None for side in value.type.tensor_type.shape.dim]
+
+
+def read_geometry(path: Path) -> tuple[int | None, tuple[int, int] | None]:
+    """Embedding size, and (height, width) of the input, as far as the file tells them."""
+    model = _read(path)
+    images, embeddings = _shape(_inputs(model)[0]), _shape(model.graph.output[0])
+    if len(images) != 4 or images[1] not in (3, None):
+        raise ValueError(
+            f"`path` must take images of shape (n, 3, H, W), got {images} in {path}; "
+            "export the network with channels first."
+        )
+    if embeddings and len(embeddings) != 2:
+        raise ValueError(
+            f"`path` must give embeddings of shape (n, d), got {embeddings} in {path}; "
+            "export the network with its last layers flattened."
+        )
+    size = embeddings[1] if embeddings else None
+    height, width = images[2:]
+    return size, (height, width) if height and width else None
+
+
+def load_onnx(path: Path) -> nn.Module:
+    """Turn an ONNX file into a torch network.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or has an operator that cannot be converted.
+    """
+    model = _read(path)
+    try:
+        network = convert(model)
+    except Exception as error:  # onnx2torch raises what the operator happens to raise
+        raise ValueError(
+            f"`weights` must be a network that onnx2torch converts, got {path} "
+            f"({type(error).__name__}: {error}); export it again with plain operators."
+        ) from error
+    _fix_prelus(network)
+    # faster on CPU and GPU; networks written in torch may rely on the other layout
+    return network.to(memory_format=torch.channels_last)
+
+
+def _fix_prelus(network: fx.GraphModule) -> None:
+    """Replace onnx2torch's PReLU, whose backward is slow, where its slopes are constants."""
+    for node in network.graph.nodes:
+        if node.op != "call_module" or not isinstance(
+            network.get_submodule(node.target), OnnxPReLU
+        ):
+            continue
+        images, constant = node.args
+        if constant.op != "get_attr":
+            continue
+        slopes: Any = reduce(getattr, constant.target.split("."), network)
+        # one slope, or one a channel: (c, 1, 1) or (1, c, 1, 1)
+        if slopes.numel() == 1 or (slopes.ndim > 2 and slopes.numel() == slopes.shape[-3]):
+            network.add_submodule(node.target, FixedPReLU(slopes))
+            node.args = (images,)
+    network.recompile()
+
+
+def check_batches(module: RecognizerModule, path: Path) -> None:
+    """Raise ValueError unless the network embeds two images at once."""
+    error = _failure(module, 2)
+    if error is None:
+        return
+    if _failure(module, 1) is None:
+        raise ValueError(
+            f"`weights` must embed batches of any size, got {path}, whose graph fixes a batch of "
+            f"one ({error}); export it with an open batch axis."
+        ) from error
+    raise ValueError(
+        f"`weights` must embed images of shape (n, 3, {module.recognizer.image_size[0]}, "
+        f"{module.recognizer.image_size[1]}), got {path} ({error}); "
+        "correct the description or the file."
+    ) from error
+
+
+def _failure(module: RecognizerModule, n: int) -> Exception | None:
+    grey = torch.full((n, 3, *module.recognizer.image_size), 127.0)
+    try:
+        with torch.no_grad():
+            module(grey)
+    except Exception as error:  # whatever a converted operator raises
+        return error
+    return None

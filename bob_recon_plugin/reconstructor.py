@@ -1,0 +1,208 @@
+"""FaceReconstructor: from stolen embeddings to faces, as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from . import decoders
+from ._validation import existing_file, finite_matrix
+
+_LOADING = threading.Lock()
+
+
+@lru_cache(maxsize=4)
+def _load(
+    path: str, modified: int, size: int, device: str
+) -> tuple[torch.nn.Module, decoders.ModelCard]:
+    return decoders.load(path, device)
+
+
+def _decoder(
+    checkpoint: str | os.PathLike[str], device: str
+) -> tuple[torch.nn.Module, decoders.ModelCard]:
+    """Load a checkpoint once a process, and again when its file changes."""
+    file = existing_file(
+        "checkpoint", Path(checkpoint), "give the path of a decoder written by decoders.save."
+    ).resolve()
+    state = file.stat()
+    with _LOADING:  # threads that start together load one copy
+        return _load(str(file), state.st_mtime_ns, state.st_size, device)
+
+
+class FaceReconstructor(TransformerMixin, BaseEstimator):
+    """Reconstruct faces from embeddings.
+
+    Nothing is learnt from data and the estimator stays as small as its
+    parameters: weights are read when first needed, once a process, and are
+    shared by all copies there, so that clones and Dask tasks cost nothing.
+
+    Parameters
+    ----------
+    checkpoint : path
+        A decoder written by :func:`bob_recon_plugin.decoders.save`.
+    recognizer : str or None
+        Name of the model whose embeddings come in. None accepts any.
+    recognizer_sha256 : str or None
+        SHA-256 of that model's weights. Where the checkpoint knows its own
+        too, the two decide; otherwise the names do.
+    batch_size : int
+        Embeddings decoded at once. Faces differ between batch sizes by
+        rounding alone: in single pixels and by one grey level at most.
+    device : str
+        "cpu", "cuda", "cuda:1", ...; "auto" is "cuda" where there is one.
+
+    Examples
+    --------
+    Given a checkpoint and an array of shape (n, 512):
+
+    >>> reconstructor = FaceReconstructor("decoder.safetensors", "arcface")
+    >>> faces = reconstructor.transform(embeddings)  # doctest: +SKIP
+    >>> faces.shape, faces.dtype  # doctest: +SKIP
+    ((10, 3, 112, 112), dtype('uint8'))
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike[str],
+        recognizer: str | None = None,
+        recognizer_sha256: str | None = None,
+        batch_size: int = 64,
+        device: str = "auto",
+    ):
+        self.checkpoint = checkpoint
+        self.recognizer = recognizer
+        self.recognizer_sha256 = recognizer_sha256
+        self.batch_size = batch_size
+        self.device = device
+
+    def fit(self, X: object = None, y: object = None) -> FaceReconstructor:
+        """Do nothing; there for scikit-learn."""
+        return self
+
+    def transform(self, embeddings: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Decode embeddings.
+
+        Parameters
+        ----------
+        embeddings : array, list of arrays, or SampleBatch, of shape (n, d)
+            As the recogniser gave them, not scaled.
+
+        Returns
+        -------
+        uint8 ndarray of shape (n, 3, H, W)
+            RGB, [0, 255]; the eyes lie at ``card().positions``.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As :meth:`validate`.
+        TypeError, ValueError
+            For embeddings of another type, shape or length, or not finite.
+        """
+        decoder, card, device = self._ready()
+        rows = finite_matrix(
+            "embeddings",
+            embeddings,
+            card.embedding_size,
+            f"pass one embedding a row as {card.recognizer} makes them.",
+        )
+        _warn_of_scale(rows, card)
+        height, width = decoder.image_size  # type: ignore[misc]
+        faces = np.empty((len(rows), 3, height, width), dtype=np.uint8)
+        with torch.inference_mode():
+            for start in range(0, len(rows), self.batch_size):
+                batch = torch.from_numpy(rows[start : start + self.batch_size]).to(device)
+                decoded = (255 * decoder(batch)).round_().to(torch.uint8)
+                faces[start : start + self.batch_size] = decoded.cpu().numpy()
+        return faces
+
+    def validate(self) -> FaceReconstructor:
+        """Check parameters and checkpoint and load the weights, before any long work.
+
+        Returns
+        -------
+        FaceReconstructor
+            Itself.
+
+        Raises
+        ------
+        FileNotFoundError
+            When the checkpoint does not exist.
+        ValueError
+            When the checkpoint cannot be used, was made for another
+            recogniser, or a parameter is out of range.
+        """
+        self._ready()
+        return self
+
+    def card(self) -> decoders.ModelCard:
+        """Return the model card of the checkpoint, without loading its weights."""
+        return decoders.read_card(self.checkpoint)
+
+    def _ready(self) -> tuple[torch.nn.Module, decoders.ModelCard, str]:
+        if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
+            raise ValueError(
+                f"`batch_size` must be a positive integer, got {self.batch_size!r}; try 64."
+            )
+        device = _device(self.device)
+        decoder, card = _decoder(self.checkpoint, device)
+        _check_recognizer(card, self.recognizer, self.recognizer_sha256)
+        return decoder, card, device
+
+    def _more_tags(self) -> dict[str, Any]:
+        return {"requires_fit": False, "bob_checkpoint_extension": ".png"}
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f'`device` must be "auto" or a torch device, got {name!r}; try "auto".'
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f'`device` must be one that torch can use here, got {name!r} without CUDA; try "auto".'
+        )
+    return str(device)
+
+
+def _check_recognizer(card: decoders.ModelCard, name: str | None, digest: str | None) -> None:
+    """Hashes decide where both are known, names otherwise."""
+    remedy = "invert its own embeddings, or train a decoder for this one."
+    if digest is not None and card.recognizer_sha256 is not None:
+        if digest.lower() != card.recognizer_sha256:
+            raise ValueError(
+                f"`recognizer_sha256` must be {card.recognizer_sha256} ({card.recognizer}), for "
+                f"which the checkpoint was made, got {digest} ({name or 'no name'}); {remedy}"
+            )
+    elif name is not None and name != card.recognizer:
+        raise ValueError(
+            f"`recognizer` must be {card.recognizer!r}, for which the checkpoint was made, "
+            f"got {name!r}; {remedy}"
+        )
+
+
+def _warn_of_scale(rows: np.ndarray, card: decoders.ModelCard) -> None:
+    """Warn of embeddings far from the scale that the decoder was trained on."""
+    if card.embedding_norm is None or not len(rows):
+        return
+    norm = float(np.median(np.linalg.norm(rows, axis=1)))
+    if not card.embedding_norm / 3 < norm < card.embedding_norm * 3:
+        warnings.warn(
+            f"`embeddings` should have norms near {card.embedding_norm:.3g}, as those of the "
+            f"training, got a median of {norm:.3g}; undo the normalisation, or scale them.",
+            stacklevel=3,
+        )

@@ -1,0 +1,1 @@
+"""Figures and galleries: draws numbers, computes none."""

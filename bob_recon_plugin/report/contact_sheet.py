@@ -1,0 +1,120 @@
+"""The picture of a run: originals, and the faces reconstructed from their templates."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_PEOPLE = 12
+_SIDE = 112
+_GAP = 8
+_CAPTION = 18
+_LABEL = 96
+# blue and orange of the Okabe-Ito palette: told apart by colour-blind readers too
+_ACCEPTED, _REJECTED = (0, 90, 160), (200, 80, 0)
+_ROWS = (("", "enrolled"), ("type1", "Type-I"), ("type2", "Type-II"))
+
+
+@dataclass
+class Person:
+    """One enrolled person on the sheet."""
+
+    template_id: str
+    original: np.ndarray  # (3, 112, 112) uint8
+    shown: dict[str, tuple[str, float]]  # attack type -> (probe key, score)
+
+
+def _aligned(sample: Any, fixed: Any, positions: dict[str, tuple[float, float]]) -> np.ndarray:
+    """Crop an image as the decoder sees faces; without eye positions, show it whole."""
+    from bob.bio.face.preprocessor.croppers import FaceEyesNorm
+
+    image = np.asarray(sample.data)
+    eyes = fixed or getattr(sample, "annotations", None)
+    if eyes and {"reye", "leye"} <= set(eyes):
+        image = FaceEyesNorm(positions, (_SIDE, _SIDE)).transform(image, eyes)
+    picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+    return np.asarray(picture.resize((_SIDE, _SIDE))).transpose(2, 0, 1)
+
+
+class ContactSheet:
+    """Originals of some enrolled people, to be set beside the attacks when scores are there."""
+
+    def __init__(self, people: Sequence[Person]):
+        self.people = list(people)
+
+    @classmethod
+    def choose(
+        cls, references: Sequence[Any], steps: Sequence[Any], positions: dict[str, Any]
+    ) -> ContactSheet:
+        """Take people evenly from the references and crop their first enrolment image."""
+        from ..injection import core
+
+        fixed = next((p for s in steps if (p := getattr(core(s), "fixed_positions", None))), None)
+        count = min(_PEOPLE, len(references))
+        chosen = [references[i] for i in np.linspace(0, len(references) - 1, count).astype(int)]
+        return cls(
+            [
+                Person(str(r.template_id), _aligned(r.samples[0], fixed, positions), {})
+                for r in chosen
+            ]
+        )
+
+    def read_scores(self, scores: Path) -> None:
+        """Find the chosen people's first attack of each type in ``scores-GROUP.csv``."""
+        by_template = {person.template_id: person for person in self.people}
+        with open(scores, newline="", encoding="utf-8") as handle:
+            for row in csv.DictReader(handle):
+                attack = row["probe_attack_type"]
+                person = by_template.get(row["bio_ref_template_id"])
+                if attack and person is not None and attack not in person.shown:
+                    person.shown[attack] = (row["probe_template_id"], float(row["score"]))
+
+    def draw(self, faces: Path, threshold: float, caption: str, path: Path) -> None:
+        """Draw the sheet.
+
+        Parameters
+        ----------
+        faces : Path
+            Folder of the reconstructions, ``TYPE/KEY.png``.
+        threshold : float
+            Scores at or above it are marked as accepted.
+        caption : str
+            Line at the foot of the sheet.
+        path : Path
+            PNG to write.
+        """
+        cell, font = _SIDE + _CAPTION, ImageFont.load_default(13)
+        size = (
+            _LABEL + len(self.people) * (_SIDE + _GAP),
+            len(_ROWS) * (cell + _GAP) + 2 * _CAPTION,
+        )
+        sheet = Image.new("RGB", size, "white")
+        pen = ImageDraw.Draw(sheet)
+        for r, (attack, label) in enumerate(_ROWS):
+            top = _GAP + r * (cell + _GAP)
+            pen.text((_GAP, top + _SIDE // 2), label, fill="black", font=font)
+            for c, person in enumerate(self.people):
+                left = _LABEL + c * (_SIDE + _GAP)
+                if not attack:
+                    face = Image.fromarray(person.original.transpose(1, 2, 0))
+                    sheet.paste(face, (left, top))
+                elif attack in person.shown:
+                    key, score = person.shown[attack]
+                    with Image.open(faces / f"{key}.png") as face:
+                        sheet.paste(face.convert("RGB").resize((_SIDE, _SIDE)), (left, top))
+                    opens = score >= threshold
+                    text = f"{score:.2f} {'accepted' if opens else 'rejected'}"
+                    colour = _ACCEPTED if opens else _REJECTED
+                    pen.text((left, top + _SIDE + 2), text, fill=colour, font=font)
+                else:
+                    pen.text((left, top + _SIDE // 2), "not attacked", fill="gray", font=font)
+        pen.text((_GAP, size[1] - 1.5 * _CAPTION), caption, fill="black", font=font)
+        part = path.with_name(f"{path.name}.part")
+        sheet.save(part, format="png")
+        part.replace(path)

@@ -1,0 +1,53 @@
+"""What a run says at its end: the table, a JSON beside the scores, and the contact sheet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..metrics import evaluate
+from ..run_record import versions, write_json
+from ..scores import load
+from .contact_sheet import ContactSheet
+from .table import render, short
+
+
+def write_summary(filename: Path, identity: dict[str, Any], sheet: ContactSheet | None) -> None:
+    """Print the operating points and write ``summary-GROUP.json`` and ``contact-sheet-GROUP.png``.
+
+    Thresholds come from ``scores-dev.csv`` when it lies beside ``scores-eval.csv``.
+
+    Parameters
+    ----------
+    filename : Path
+        ``scores-GROUP.csv`` of an attacked system.
+    identity : dict
+        The attacked system and the decoder, kept in the JSON.
+    sheet : ContactSheet or None
+        People to show; None draws nothing.
+    """
+    group = filename.stem.removeprefix("scores-")
+    dev = filename.with_name("scores-dev.csv")
+    own = load(filename)
+    sets = (load(dev), own) if group == "eval" and dev.is_file() else (own, None)
+    try:
+        points = evaluate(*sets)
+    except ValueError as error:
+        click.echo(f"{filename}: no rates ({error})")
+        return
+    click.echo(f"\n{filename}\n\n{render(points)}\n")
+    record = {"run": identity, "versions": versions(), **json.loads(render(points, "json"))}
+    write_json(filename.with_name(f"summary-{group}.json"), record)
+    if sheet is not None:
+        picture = filename.with_name(f"contact-sheet-{group}.png")
+        strictest = points[-1]
+        caption = (
+            f"accepted at score >= {strictest.threshold:.3f} "
+            f"(FMR {short(strictest.target)}, threshold from {strictest.threshold_group})"
+        )
+        sheet.read_scores(filename)
+        sheet.draw(filename.parent / "faces", strictest.threshold, caption, picture)
+        click.echo(f"Faces: {picture}")

@@ -1,0 +1,173 @@
+"""The table of operating points as text, Markdown, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bob_recon_plugin._validation import one_of
+from bob_recon_plugin.metrics import CONFIDENCE, OperatingPoint, Rate
+
+FORMATS = ("text", "markdown", "csv", "json")
+_CSV_COLUMNS = (
+    *("fmr_target", "threshold", "threshold_group", "few_impostors", "group"),
+    *("rate", "attack_type", "k", "n", "value", "low", "high", "not_acquired"),
+)
+_LABELS = {"type1": "SAR Type-I", "type2": "SAR Type-II"}
+
+
+def render(points: Sequence[OperatingPoint], format: str = "text") -> str:
+    """Write operating points as a table.
+
+    Parameters
+    ----------
+    points : sequence of OperatingPoint
+        Result of `bob_recon_plugin.metrics.evaluate`, at least one.
+    format : {"text", "markdown", "csv", "json"}
+        "text" and "markdown" have a row per threshold, rates in percent, and the notes below the
+        table; "csv" has a row per threshold and rate; "json" nests the rates and holds the notes.
+        The last two keep rates in [0, 1] and every digit.
+
+    Returns
+    -------
+    str
+        Without a newline at its end.
+
+    Raises
+    ------
+    ValueError
+        If `format` is none of these, or there is no operating point.
+    """
+    one_of("format", format, FORMATS)
+    if not points:
+        raise ValueError("`points` must hold at least one operating point, got none; give an FMR.")
+    writer = {"text": _text, "markdown": _markdown, "csv": _csv, "json": _json}[format]
+    return writer(points)
+
+
+def attack_label(attack: str) -> str:
+    """Heading of an attack type: "SAR Type-I" for "type1"."""
+    return _LABELS.get(attack, f"SAR {attack}")
+
+
+def short(value: float) -> str:
+    """A rate in short scientific form: "1e-3"."""
+    mantissa, exponent = f"{value:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}" if value else "0"
+
+
+def warnings(points: Sequence[OperatingPoint]) -> list[str]:
+    """One sentence for each threshold that fewer than ten impostors set."""
+    return [
+        f"Warning: FMR {short(p.target)} x {p.threshold_impostors} {p.threshold_group} impostors "
+        f"is below 10; the threshold hangs on very few scores."
+        for p in points
+        if p.few_impostors
+    ]
+
+
+def notes(points: Sequence[OperatingPoint]) -> list[str]:
+    """What a reader must know beside the numbers, one sentence each."""
+    first = points[0]
+    sizes = {"genuine": first.tmr, "impostor": first.fmr, **first.sar}
+    counts = ", ".join(f"{rate.n} {name}" for name, rate in sizes.items())
+    lines = [
+        f"Thresholds from {first.threshold_group}, reported on {first.group} ({counts} scores).",
+        f"Not acquired (NaN, in no rate): {_failures(first.not_acquired)}.",
+        f"Threshold: the lowest {first.threshold_group} impostor score that keeps FMR at or below "
+        "its target (just above the highest if none may pass); accepted when score >= threshold.",
+        f"CI: Clopper-Pearson at {100 * CONFIDENCE:g} %, which takes comparisons as independent.",
+    ]
+    if not first.sar:
+        lines.append("No attack rows, so no SAR: give the full score file, not the licit one.")
+    return lines + warnings(points)
+
+
+def _failures(not_acquired: Mapping[str, Mapping[str, int]]) -> str:
+    groups = []
+    for group, counts in not_acquired.items():
+        failed = [f"{count} {name}" for name, count in counts.items() if count]
+        groups.append(f"{', '.join(failed) or 'none'} in {group}")
+    return "; ".join(groups)
+
+
+def _interval(rate: Rate) -> str:
+    if not rate.n:
+        return "no score (0/0)"
+    return (
+        f"{100 * rate.value:.2f} % ({rate.k}/{rate.n}, {100 * CONFIDENCE:g} % CI "
+        f"{100 * rate.low:.1f}-{100 * rate.high:.1f})"
+    )
+
+
+def _cells(points: Sequence[OperatingPoint]) -> list[list[str]]:
+    header = ["FMR target", "Threshold", "FMR", "TMR", *map(attack_label, points[0].sar)]
+    rows = [
+        [
+            f"{short(p.target)}",
+            f"{p.threshold:.6g}",
+            f"{100 * p.fmr.value:.3g} % ({p.fmr.k}/{p.fmr.n})",
+            _interval(p.tmr),
+            *(_interval(rate) for rate in p.sar.values()),
+        ]
+        for p in points
+    ]
+    return [header, *rows]
+
+
+def _text(points: Sequence[OperatingPoint]) -> str:
+    cells = _cells(points)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells
+    ]
+    return "\n".join([*lines, "", *notes(points)])
+
+
+def _markdown(points: Sequence[OperatingPoint]) -> str:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in _cells(points)]
+    cells.insert(1, ["---"] * len(cells[0]))
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes(points))])
+
+
+def _csv(points: Sequence[OperatingPoint]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_CSV_COLUMNS)
+    for p in points:
+        failed = p.not_acquired[p.group]
+        setting = [p.target, p.threshold, p.threshold_group, str(p.few_impostors).lower(), p.group]
+        rates = [("FMR", "", p.fmr, "impostor"), ("TMR", "", p.tmr, "genuine")]
+        rates += [("SAR", attack, rate, attack) for attack, rate in p.sar.items()]
+        for name, attack, rate, kind in rates:
+            numbers = [rate.k, rate.n, rate.value if rate.n else "", rate.low, rate.high]
+            writer.writerow([*setting, name, attack, *numbers, failed[kind]])
+    return stream.getvalue().rstrip("\n")
+
+
+def _json(points: Sequence[OperatingPoint]) -> str:
+    content = {
+        "accepted": "score >= threshold",
+        "confidence": CONFIDENCE,
+        "operating_points": [_plain(p) for p in points],
+        "notes": notes(points),
+    }
+    return json.dumps(content, indent=2, allow_nan=False)
+
+
+def _plain(point: OperatingPoint) -> dict[str, Any]:
+    def plain(rate: Rate) -> dict[str, Any]:
+        return vars(rate) | {"value": None if math.isnan(rate.value) else rate.value}
+
+    return vars(point) | {
+        "fmr": plain(point.fmr),
+        "tmr": plain(point.tmr),
+        "sar": {attack: plain(rate) for attack, rate in point.sar.items()},
+        "few_impostors": point.few_impostors,
+    }

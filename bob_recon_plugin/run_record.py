@@ -1,0 +1,102 @@
+"""The record a run leaves in its output folder, and the refusal to mix two runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "recon-run.json"
+_PACKAGES = ("bob_recon_plugin", "bob.bio.base", "bob.bio.face", "bob.pipelines", "torch", "numpy")
+
+
+class StaleOutputError(ValueError):
+    """The output folder holds the work of another run."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def describe_database(database: object) -> dict[str, Any]:
+    """Class of a Bob database and its plain public attributes."""
+    plain = {
+        name: value
+        for name, value in vars(database).items()
+        if not name.startswith("_") and isinstance(value, str | int | float | bool)
+    }
+    return {"class": type(database).__name__, **plain}
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, suffix=".json", delete=False, encoding="utf-8"
+    ) as handle:
+        json.dump(content, handle, indent=2, sort_keys=True)
+        handle.write("\n")
+    os.replace(handle.name, path)
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} was {old.get(name)!r}, now {new.get(name)!r}"
+        for name in sorted(set(old) | set(new))
+        if old.get(name) != new.get(name)
+    ]
+
+
+def claim(directory: Path, identity: dict[str, Any], reuses: list[Path], force: bool) -> None:
+    """Write the record of a run, or refuse a folder that another run filled.
+
+    Parameters
+    ----------
+    directory : Path
+        Output folder.
+    identity : dict
+        What decides the content of the checkpoints, JSON-ready.
+    reuses : list of Path
+        Checkpoint folders this run would read from; empty without checkpoints.
+    force : bool
+        Everything is computed anew, so nothing stale can be read.
+
+    Raises
+    ------
+    StaleOutputError
+        Naming the differences, and what to do.
+    """
+    path = directory / FILE_NAME
+    identity = json.loads(json.dumps(identity))
+    remedy = "choose another --output, or --force to compute everything anew."
+    filled = [folder for folder in reuses if folder.is_dir() and any(folder.iterdir())]
+    if filled and not force:
+        if not path.is_file():
+            raise StaleOutputError(
+                f"checkpoints in {filled[0]} must come from this attack, got some without a "
+                f"record ({FILE_NAME}), of an unknown system; {remedy}"
+            )
+        try:
+            recorded = json.loads(path.read_text(encoding="utf-8"))["identity"]
+        except (ValueError, KeyError) as error:
+            raise StaleOutputError(
+                f"{path} must be the record of an earlier run, got a file that cannot be read "
+                f"({error}); {remedy}"
+            ) from error
+        if changes := _differences(recorded, identity):
+            raise StaleOutputError(
+                f"{directory} must hold checkpoints of the same run, got those of another: "
+                f"{'; '.join(changes)}; {remedy}"
+            )
+    write_json(path, {"identity": identity, "versions": versions()})

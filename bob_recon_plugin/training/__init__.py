@@ -1,0 +1,1 @@
+"""What the shipped files were made with: the demo faces and the demo decoder."""

@@ -1,0 +1,9 @@
+"""The demo, offline, on faces of nobody: `bob bio pipeline simple recon-demo`."""
+
+from bob_recon_plugin.chain import attack
+from bob_recon_plugin.database import DemoDatabase
+from bob_recon_plugin.recognizers import bob_pipeline
+
+database = DemoDatabase()
+pipeline = bob_pipeline("arcface-mbf", database.annotation_type, database.fixed_positions)
+pipeline = attack(locals())

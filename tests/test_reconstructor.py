@@ -1,0 +1,374 @@
+"""The transformer from embeddings to faces."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+import warnings
+
+import bob.pipelines
+import dask.bag
+import numpy as np
+import pytest
+import torch
+from bob.pipelines import Sample, SampleBatch, SampleSet
+from bob.pipelines.wrappers import estimator_requires_fit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from bob_recon_plugin import decoders, reconstructor
+from bob_recon_plugin.decoders import DSCasConv, LinearDecoder, ModelCard
+from bob_recon_plugin.reconstructor import FaceReconstructor
+
+SIZE = 6
+DIGEST = "0123456789abcdef" * 4
+
+
+def made(path, **fields):
+    """A checkpoint whose faces are not flat, so that equal faces mean something."""
+    torch.manual_seed(0)
+    decoder = DSCasConv(SIZE, 0.01)
+    for _ in range(3):
+        decoder(torch.randn(16, SIZE))
+    decoder.head.weight.data *= 20
+    return decoders.save(
+        path, decoder, ModelCard(**{"recognizer": "a", "embedding_size": SIZE, **fields})
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("decoder") / "d.safetensors", recognizer_sha256=DIGEST)
+
+
+@pytest.fixture(scope="module")
+def embeddings():
+    return np.random.default_rng(0).normal(size=(19, SIZE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def faces(checkpoint, embeddings):
+    return FaceReconstructor(checkpoint).transform(embeddings)
+
+
+def test_faces(checkpoint, embeddings, faces):
+    assert faces.shape == (19, 3, 112, 112)
+    assert faces.dtype == np.uint8
+    assert faces.std() > 20
+    assert len(np.unique(faces.reshape(19, -1), axis=0)) == 19
+    with torch.inference_mode():
+        exact = 255 * decoders.load(checkpoint)[0](torch.from_numpy(embeddings)).numpy()
+    assert np.abs(faces - exact).max() <= 0.5 + 1e-3  # rounded, not cut
+
+
+def test_rows_are_decoded_alone_and_in_order(checkpoint, embeddings, faces):
+    order = np.random.default_rng(1).permutation(19)
+    again = FaceReconstructor(checkpoint).transform(embeddings[order])
+    assert_equal_up_to_rounding(again, faces[order])
+
+
+def assert_equal_up_to_rounding(a, b):
+    difference = np.abs(a.astype(int) - b)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-4
+
+
+@settings(max_examples=12)
+@given(st.integers(1, 25))
+def test_batch_size_changes_nothing(checkpoint, embeddings, faces, batch_size):
+    again = FaceReconstructor(checkpoint, batch_size=batch_size).transform(embeddings)
+    assert_equal_up_to_rounding(again, faces)
+
+
+def test_the_same_call_gives_the_same_bytes(checkpoint, embeddings, faces):
+    assert np.array_equal(FaceReconstructor(checkpoint).transform(embeddings), faces)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        list,
+        lambda x: x.tolist(),
+        lambda x: x.astype(np.float64),
+        lambda x: SampleBatch([Sample(row) for row in x]),
+        np.asfortranarray,
+    ],
+)
+def test_any_sequence_of_embeddings(checkpoint, embeddings, faces, convert):
+    assert np.array_equal(FaceReconstructor(checkpoint).transform(convert(embeddings)), faces)
+
+
+def test_no_embeddings_no_faces(checkpoint):
+    none = FaceReconstructor(checkpoint).transform(np.zeros((0, SIZE)))
+    assert none.shape == (0, 3, 112, 112)
+
+
+def test_linear_decoders_and_other_sides(tmp_path):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(9, SIZE))
+    decoder = LinearDecoder.fit(x, random.integers(0, 256, (9, 3, 8, 10), dtype=np.uint8))
+    card = ModelCard("a", SIZE, positions={"reye": (2, 2), "leye": (2, 7)})
+    path = decoders.save(tmp_path / "l", decoder, card)
+    assert FaceReconstructor(path).transform(x).shape == (9, 3, 8, 10)
+
+
+# --- the scikit-learn contract
+
+
+def test_clone_keeps_parameters_untouched(checkpoint):
+    original = FaceReconstructor(checkpoint, "a", DIGEST, 7, "cpu")
+    copy = clone(original)
+    assert copy.get_params() == original.get_params()
+    assert original.checkpoint is checkpoint
+    assert repr(FaceReconstructor("x")) == "FaceReconstructor(checkpoint='x')"
+
+
+def test_construction_reads_nothing():
+    FaceReconstructor("/nowhere", batch_size=-3, device="abacus")
+
+
+def test_fit_does_nothing_and_loses_nothing(checkpoint, embeddings, faces):
+    estimator = FaceReconstructor(checkpoint)
+    before = dict(vars(estimator))
+    assert estimator.fit(embeddings) is estimator
+    assert estimator.fit() is estimator
+    assert vars(estimator) == before
+    assert np.array_equal(estimator.fit_transform(embeddings), faces)
+    assert vars(estimator) == before
+
+
+def test_the_estimator_stays_small_and_pickling_spares_it(checkpoint, embeddings, faces):
+    estimator = FaceReconstructor(checkpoint)
+    size = len(pickle.dumps(estimator))
+    estimator.transform(embeddings)
+    state = dict(vars(estimator))
+    data = pickle.dumps(estimator)
+    assert len(data) == size < 1000
+    assert vars(estimator) == state
+    assert np.array_equal(pickle.loads(data).transform(embeddings), faces)
+
+
+def test_tags(checkpoint):
+    estimator = FaceReconstructor(checkpoint)
+    assert estimator._get_tags()["requires_fit"] is False
+    assert bob.pipelines.get_bob_tags(estimator)["bob_checkpoint_extension"] == ".png"
+    assert not estimator_requires_fit(estimator)
+
+
+# --- loading
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Count the times that a checkpoint is read, from an empty cache on."""
+    reconstructor._load.cache_clear()
+    count = []
+    load = decoders.load
+
+    def counted(*arguments):
+        count.append(arguments)
+        time.sleep(0.02)
+        return load(*arguments)
+
+    monkeypatch.setattr(decoders, "load", counted)
+    yield count
+    reconstructor._load.cache_clear()
+
+
+def test_weights_are_read_once_a_process(checkpoint, embeddings, loads, monkeypatch):
+    estimator = FaceReconstructor(checkpoint)
+    estimator.validate().transform(embeddings)
+    clone(estimator).transform(embeddings)
+    pickle.loads(pickle.dumps(estimator)).transform(embeddings)
+    monkeypatch.chdir(checkpoint.parent)
+    FaceReconstructor(checkpoint.name).transform(embeddings)
+    assert len(loads) == 1
+
+
+def test_threads_share_one_copy_and_agree(checkpoint, embeddings, faces, loads):
+    found: dict[int, np.ndarray] = {}
+    start = threading.Barrier(6)
+
+    def work(index):
+        start.wait()
+        found[index] = FaceReconstructor(checkpoint).transform(embeddings)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loads) == 1
+    assert len(found) == 6
+    for result in found.values():
+        assert_equal_up_to_rounding(result, faces)
+
+
+def test_a_new_file_under_the_old_name_is_read(tmp_path, embeddings):
+    path = made(tmp_path / "d")
+    estimator = FaceReconstructor(path)
+    before = estimator.transform(embeddings)
+    torch.manual_seed(1)
+    decoders.save(path, DSCasConv(SIZE, 0.01), ModelCard("a", SIZE))
+    state = path.stat()
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 10**9))
+    assert (estimator.transform(embeddings) != before).mean() > 0.5
+
+
+def test_card_is_read_without_weights(checkpoint, loads):
+    card = FaceReconstructor(checkpoint).card()
+    assert (card.recognizer, card.recognizer_sha256) == ("a", DIGEST)
+    assert not loads
+
+
+# --- Bob and Dask
+
+
+def samples(embeddings):
+    return [Sample(row, key=str(i)) for i, row in enumerate(embeddings)]
+
+
+def test_in_a_wrapped_pipeline(checkpoint, embeddings, faces):
+    pipeline = bob.pipelines.wrap(
+        ["sample"], make_pipeline(FunctionTransformer(np.asarray), FaceReconstructor(checkpoint))
+    )
+    found = pipeline.transform(samples(embeddings))
+    assert [s.key for s in found] == [str(i) for i in range(19)]
+    assert np.array_equal(np.array([s.data for s in found]), faces)
+    sets = [SampleSet(samples(embeddings[:2])), SampleSet(samples(embeddings[2:5]))]
+    grouped = pipeline.fit(sets).transform(sets)
+    assert_equal_up_to_rounding(np.array([s.data for g in grouped for s in g]), faces[:5])
+
+
+def test_checkpointed_as_png(checkpoint, embeddings, faces, tmp_path):
+    wrapped = bob.pipelines.wrap(
+        ["sample", "checkpoint"], FaceReconstructor(checkpoint), features_dir=tmp_path
+    )
+    found = [s.data for s in wrapped.transform(samples(embeddings[:2]))]
+    assert sorted(os.listdir(tmp_path)) == ["0.png", "1.png"]
+    assert_equal_up_to_rounding(np.array(found), faces[:2])
+
+
+@pytest.mark.parametrize(
+    "scheduler", ["synchronous", "threads", pytest.param("processes", marks=pytest.mark.slow)]
+)
+def test_in_a_dask_bag(checkpoint, embeddings, faces, scheduler):
+    wrapped = bob.pipelines.wrap(["sample"], FaceReconstructor(checkpoint))
+    bag = dask.bag.from_sequence(samples(embeddings), npartitions=3)
+    found = bag.map_partitions(wrapped.transform).compute(scheduler=scheduler)
+    assert_equal_up_to_rounding(np.array([s.data for s in found]), faces)
+
+
+def test_dask_wrapped(checkpoint, embeddings, faces):
+    wrapped = bob.pipelines.wrap(["sample", "dask"], FaceReconstructor(checkpoint))
+    bag = bob.pipelines.ToDaskBag(npartitions=2).transform(samples(embeddings))
+    found = wrapped.transform(bag).compute(scheduler="threads")
+    assert_equal_up_to_rounding(np.array([s.data for s in found]), faces)
+
+
+# --- refusals
+
+
+def refuses(estimator, message, error=ValueError):
+    """Both early and late, in one sentence."""
+    for call in (estimator.validate, lambda: estimator.transform(np.zeros((1, SIZE)))):
+        with pytest.raises(error, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_missing_checkpoint(tmp_path):
+    refuses(
+        FaceReconstructor(tmp_path / "no"),
+        "`checkpoint` must be an existing file",
+        FileNotFoundError,
+    )
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "8", None])
+def test_batch_size_must_be_positive(checkpoint, batch_size):
+    refuses(FaceReconstructor(checkpoint, batch_size=batch_size), "`batch_size` must be a positive")
+
+
+@pytest.mark.parametrize("device", ["abacus", 3.5, ""])
+def test_unknown_devices(checkpoint, device):
+    refuses(FaceReconstructor(checkpoint, device=device), "`device` must be")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+def test_cuda_where_there_is_none(checkpoint):
+    refuses(FaceReconstructor(checkpoint, device="cuda"), "got 'cuda' without CUDA")
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        (None, None),
+        ("a", None),
+        ("a", DIGEST),
+        ("a", DIGEST.upper()),
+        ("another name of it", DIGEST),
+        (None, DIGEST),
+    ],
+)
+def test_recognizer_of_the_checkpoint(checkpoint, name, digest):
+    FaceReconstructor(checkpoint, name, digest).validate()
+
+
+@pytest.mark.parametrize(
+    ("name", "digest", "message"),
+    [
+        ("b", None, "`recognizer` must be 'a', for which the checkpoint was made, got 'b'"),
+        ("a", "f" * 64, f"`recognizer_sha256` must be {DIGEST} .a., for which .* got ffff"),
+        (None, "f" * 64, "got ffff.* .no name."),
+    ],
+)
+def test_another_recognizer(checkpoint, name, digest, message):
+    refuses(FaceReconstructor(checkpoint, name, digest), message)
+
+
+def test_names_decide_when_the_checkpoint_knows_no_hash(tmp_path):
+    path = made(tmp_path / "d")
+    FaceReconstructor(path, "a", DIGEST).validate()
+    refuses(FaceReconstructor(path, "b", DIGEST), "`recognizer` must be 'a'")
+
+
+def nan_in_row_3():
+    x = np.zeros((5, SIZE))
+    x[3, 1] = np.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "error", "message"),
+    [
+        (nan_in_row_3(), ValueError, r"NaN or infinity in 1 of 5 rows \(first: row 3\)"),
+        (np.zeros(SIZE), ValueError, r"must have shape \(n, 6\), got \(6,\)"),
+        (np.zeros((2, 1, SIZE)), ValueError, r"must have shape \(n, 6\), got \(2, 1, 6\)"),
+        (np.zeros((2, 5)), ValueError, r"got \(2, 5\); pass one embedding a row as a makes them"),
+        ([[1.0], [1.0, 2.0]], TypeError, "`embeddings` must be an array of numbers"),
+        ([None], ValueError, r"must have shape \(n, 6\), got \(1,\)"),
+        ("face", TypeError, "`embeddings` must be an array of numbers"),
+    ],
+)
+def test_embeddings_of_no_use(checkpoint, embeddings, error, message):
+    with pytest.raises(error, match=message) as caught:
+        FaceReconstructor(checkpoint).transform(embeddings)
+    assert "\n" not in str(caught.value)
+
+
+def test_scaled_embeddings_are_noticed(tmp_path, embeddings):
+    norm = float(np.linalg.norm(embeddings, axis=1).mean())
+    path = made(tmp_path / "d", embedding_norm=norm)
+    estimator = FaceReconstructor(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.transform(embeddings)
+        estimator.transform(embeddings[:0])
+    with pytest.warns(UserWarning, match="norms near .* undo the normalisation"):
+        estimator.transform(embeddings / 20)

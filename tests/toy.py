@@ -1,0 +1,110 @@
+"""A face system small enough to compute by hand: a linear projection of 16 x 16 images."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from bob.bio.base.algorithm import Distance
+from bob.bio.base.pipelines import Database, PipelineSimple
+from bob.pipelines import DelayedSample, SampleSet, wrap
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.pipeline import Pipeline
+
+SIDE, SIZE = 16, 8
+POSITIONS = {"reye": (5.0, 5.0), "leye": (5.0, 10.0)}
+
+
+def projection(seed: int = 0) -> np.ndarray:
+    """Fixed matrix of shape (3 * 16 * 16, 8)."""
+    return np.random.default_rng(seed).standard_normal((3 * SIDE * SIDE, SIZE)) / 100
+
+
+class ToyRecognizer(TransformerMixin, BaseEstimator):
+    """Images (n, 3, 16, 16) in [0, 255] to embeddings (n, 8), linear about mid grey."""
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        images = np.stack([np.asarray(x, dtype=np.float64) for x in X])
+        return (images.reshape(len(images), -1) - 127.5) @ projection(self.seed)
+
+    def _more_tags(self):
+        return {"requires_fit": False}
+
+
+class NaNRecognizer(ToyRecognizer):
+    """Gives NaN for every image."""
+
+    def transform(self, X):
+        return super().transform(X) * np.nan
+
+
+def image(seed: int) -> np.ndarray:
+    """Image of one person: a person's base pattern and a little noise, uint8 (3, 16, 16)."""
+    person, shot = divmod(seed, 100)
+    base = np.random.default_rng(person).normal(127.5, 40, (3, SIDE, SIDE))
+    noise = np.random.default_rng(10_000 + 100 * person + shot).normal(0, 15, base.shape)
+    return np.clip(base + noise, 0, 255).astype(np.uint8)
+
+
+class ToyDatabase(Database):
+    """People with one enrolled image and some probes each, all against all or by list."""
+
+    def __init__(self, people: int = 6, probes: int = 3, score_all_vs_all: bool = True):
+        super().__init__(protocol="toy", score_all_vs_all=score_all_vs_all)
+        self.people, self.n_probes = people, probes
+
+    def _set(self, person: int, shot: int, **more: object) -> SampleSet:
+        key = f"p{person}/{shot}"
+        sample = DelayedSample(partial(image, 100 * person + shot), key=key, annotations=POSITIONS)
+        names = {"key": key, "template_id": key, "subject_id": f"p{person}"}
+        return SampleSet([sample], **names, **more)
+
+    def references(self, group="dev"):
+        return [self._set(p, 0, gender="mf"[p % 2]) for p in range(self.people)]
+
+    def probes(self, group="dev"):
+        everyone = [f"p{p}/0" for p in range(self.people)]
+        sets = []
+        for p in range(self.people):
+            for shot in range(1, 1 + self.n_probes):
+                neighbours = [f"p{p}/0", f"p{(p + 1) % self.people}/0"]
+                listed = everyone if self.score_all_vs_all else neighbours
+                sets.append(self._set(p, shot, gender="mf"[p % 2], references=listed))
+        return sets
+
+    def background_model_samples(self):
+        return []
+
+    def all_samples(self, groups=None):
+        return [s for sets in (self.references(), self.probes()) for x in sets for s in x]
+
+    def groups(self):
+        return ["dev", "eval"]
+
+    def protocols(self):
+        return ["toy"]
+
+
+def system(recognizer: BaseEstimator | None = None) -> PipelineSimple:
+    """The toy system as a Bob pipeline."""
+    steps = [("embedding", wrap(["sample"], recognizer or ToyRecognizer()))]
+    return PipelineSimple(Pipeline(steps), Distance())
+
+
+def decoder(path: Path, seed: int = 0) -> Path:
+    """Write a checkpoint of the linear decoder that inverts the toy recogniser exactly."""
+    from bob_recon_plugin.decoders import LinearDecoder, ModelCard, save
+
+    faces = np.random.default_rng(1).integers(0, 256, (400, 3, SIDE, SIDE), dtype=np.uint8)
+    embeddings = ToyRecognizer(seed).transform(faces)
+    fitted = LinearDecoder.fit(embeddings, faces, alpha=1e-6)
+    card = ModelCard(recognizer="toy", embedding_size=SIZE, positions=POSITIONS)
+    save(path, fitted, card)
+    return path
