@@ -1,9 +1,12 @@
-"""Facts about files."""
+"""Hash a file; write a file whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,3 +36,20 @@ def sha256(path: str | os.PathLike[str]) -> str:
     file = Path(path).expanduser().resolve()
     state = file.stat()
     return _digest(str(file), state.st_mtime_ns, state.st_size)
+
+
+@contextmanager
+def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a path to write to, that becomes ``path`` when the block ends well.
+
+    Folders are made; a reader never sees half a file, and what the block left
+    behind on an error is removed.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        yield part
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
