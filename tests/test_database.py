@@ -19,6 +19,8 @@ from bob.bio.base.algorithm import Distance
 from bob.bio.base.pipelines import CSVScoreWriter
 from bob.bio.face.utils import embedding_transformer
 from bob.pipelines import Sample
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from bob_recon_plugin.database import (
@@ -105,6 +107,10 @@ def score_rows(database, group: str, folder: Path) -> list[dict[str, str]]:
     (written,) = CSVScoreWriter(str(folder)).write(scores)
     with open(written, newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def config(name: str):
+    return runpy.run_module(f"bob_recon_plugin.config.database.{name}")["database"]
 
 
 def check_keys(sets) -> None:
@@ -783,6 +789,13 @@ def test_demo_sample_is_small_and_pickled(tmp_path: Path) -> None:
     assert pickle.loads(pickled).samples[0].data.shape == (3, 112, 112)
 
 
+def test_demo_faces_of_the_package() -> None:
+    database = config("demo")
+    check_keys(database.references() + database.probes())
+    assert len(database.references()) > 1
+    assert {sample.data.shape for sample in database.all_samples()} == {(3, 112, 112)}
+
+
 def test_demo_refusals(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"`archive` must be an existing file, got .*none"):
         DemoDatabase(tmp_path / "none.zip")
@@ -808,10 +821,6 @@ def test_demo_damaged_member_is_named(tmp_path: Path) -> None:
 
 
 # --- configurations ---------------------------------------------------------------------------
-
-
-def config(name: str):
-    return runpy.run_module(f"bob_recon_plugin.config.database.{name}")["database"]
 
 
 @pytest.mark.parametrize(
