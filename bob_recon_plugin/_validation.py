@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +57,14 @@ def finite_matrix(name: str, values: object, columns: int | None, remedy: str) -
             f"rows (first: row {int(np.flatnonzero(bad)[0])}); {remedy}"
         )
     return array
+
+
+@contextmanager
+def told_to_user() -> Iterator[None]:
+    """Turn errors of wrong input into a command's usage error: the sentence, no traceback."""
+    import click
+
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        raise click.UsageError(str(error)) from error

@@ -29,8 +29,8 @@ def _decoder_for(recognizer: str | None, chosen: Any) -> str:
         return str(shipped_decoder())
     raise click.UsageError(
         f"`recon` must have a decoder trained for {recognizer}, got only the one shipped for "
-        f"arcface-mbf; name yours with `bob config set {_RC_KEY}.{recognizer} DECODER.safetensors`, "
-        'or in a file chained before `recon` that says `decoder = "DECODER.safetensors"`.'
+        f"arcface-mbf; name yours with `bob config set {_RC_KEY}.{recognizer} FILE.safetensors`, "
+        'or in a file chained before `recon` that says `decoder = "FILE.safetensors"`.'
     )
 
 
@@ -51,7 +51,9 @@ def attack(context: Mapping[str, Any]) -> Any:
     Raises
     ------
     click.UsageError
-        When no pipeline stands before `recon`, or no decoder fits it.
+        When no pipeline stands before `recon`, or there is no decoder for it.
+    FileNotFoundError, ValueError
+        When the decoder is missing, broken, or made for another recogniser.
     """
     pipeline, database = context.get("pipeline"), context.get("database")
     if pipeline is None:
@@ -71,13 +73,10 @@ def attack(context: Mapping[str, Any]) -> Any:
         recognizer_sha256=system.sha256,
     )
     options = {name: context[name] for name in ("reentry", "attacks") if context.get(name)}
-    try:
-        reconstructor.validate()
-        return AttackPipeline(
-            pipeline,
-            reconstructor,
-            database=None if database is None else describe_database(database),
-            **options,
-        )
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        raise click.UsageError(str(error)) from error
+    reconstructor.validate()
+    return AttackPipeline(
+        pipeline,
+        reconstructor,
+        database=None if database is None else describe_database(database),
+        **options,
+    )

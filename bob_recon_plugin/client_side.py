@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from dask.delayed import Delayed
-from dask.diagnostics import ProgressBar
+from tqdm.dask import TqdmCallback
 
 
 class AfterCompute(Delayed):
-    """A Delayed that shows progress and calls ``then()`` after ``compute``.
+    """A Delayed that shows its progress and calls ``then()`` after ``compute``.
 
     Bob computes the scores at the end of its command and returns; workers of a
     cluster must not print reports, and the client gets no other hook.
@@ -27,7 +27,8 @@ class AfterCompute(Delayed):
 
     def compute(self, **kwargs: Any) -> Any:
         """Compute as a Delayed does, then call back."""
-        with ProgressBar(minimum=2.0):
+        # shown on terminals; clusters have Dask's dashboard
+        with TqdmCallback(desc="attack", unit="task", disable=None):
             result = super().compute(**kwargs)
         self._then()
         return result

@@ -7,8 +7,6 @@ pipeline calls them on whole lists, or maps them over a Dask bag.
 from __future__ import annotations
 
 import copy
-import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,8 @@ from typing import Any
 import numpy as np
 from bob.pipelines import Sample, SampleSet
 from PIL import Image
+
+from ._files import whole_or_nothing
 
 TYPE_I = "type1"
 TYPE_II = "type2"
@@ -113,11 +113,9 @@ def _blocks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def _write_png(face: np.ndarray, path: Path) -> None:
-    """Write a (3, H, W) uint8 face, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".png", delete=False) as handle:
-        Image.fromarray(face.transpose(1, 2, 0)).save(handle, format="png")
-    os.replace(handle.name, path)
+    """Write a (3, H, W) uint8 face."""
+    with whole_or_nothing(path) as part:
+        Image.fromarray(face.transpose(1, 2, 0)).save(part, format="png")
 
 
 @dataclass

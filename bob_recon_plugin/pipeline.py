@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Sequence
@@ -34,8 +33,6 @@ from .injection import (
     genuine_templates,
 )
 from .score_files import is_attack_file, merge
-
-logger = logging.getLogger(__name__)
 
 REENTRIES = ("camera", "recognizer")
 _ALIGNED_WITHIN = 0.5  # pixels

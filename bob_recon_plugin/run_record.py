@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import click
+
+from ._files import whole_or_nothing
 
 FILE_NAME = "recon-run.json"
 _PACKAGES = ("bob_recon_plugin", "bob.bio.base", "bob.bio.face", "bob.pipelines", "torch", "numpy")
 
 
-class StaleOutputError(ValueError):
-    """The output folder holds the work of another run."""
+class StaleOutputError(click.ClickException, ValueError):
+    """The output folder holds the work of another run; commands show the sentence alone."""
 
 
 def versions() -> dict[str, str]:
@@ -41,13 +43,8 @@ def describe_database(database: object) -> dict[str, Any]:
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, suffix=".json", delete=False, encoding="utf-8"
-    ) as handle:
-        json.dump(content, handle, indent=2, sort_keys=True)
-        handle.write("\n")
-    os.replace(handle.name, path)
+    with whole_or_nothing(path) as part:
+        part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

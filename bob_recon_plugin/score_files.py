@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ._files import whole_or_nothing
+
 ATTACK_COLUMN = "probe_attack_type"
 
 
@@ -57,12 +59,10 @@ def merge(writer: Any, bona_fide: Sequence[str], attacks: Sequence[str], full: P
         Both files.
     """
     licit = licit_path(full)
-    parts = [path.with_name(f"{path.name}.part") for path in (licit, full)]
-    writer.post_process(list(bona_fide), str(parts[0]))
-    with open(parts[1], "w", newline="", encoding="utf-8") as handle:
-        csv.writer(handle, lineterminator="\n").writerows(_rows(parts[0], attacks))
-    for part, path in zip(parts, (licit, full), strict=True):
-        os.replace(part, path)
+    with whole_or_nothing(licit) as licit_part, whole_or_nothing(full) as full_part:
+        writer.post_process(list(bona_fide), str(licit_part))
+        with open(full_part, "w", newline="", encoding="utf-8") as handle:
+            csv.writer(handle, lineterminator="\n").writerows(_rows(licit_part, attacks))
     for path in attacks:
         os.remove(path)
     return [str(licit), str(full)]

@@ -44,7 +44,8 @@ def _truncation_is_an_error() -> Iterator[None]:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _decode(stream: IO[bytes], name: str) -> np.ndarray:
+def decode_image(stream: IO[bytes], name: str) -> np.ndarray:
+    """Read an open image as :func:`load_image` does; ``name`` stands in its messages."""
     try:
         with _truncation_is_an_error(), Image.open(stream) as image:
             upright = ImageOps.exif_transpose(image) or image
@@ -87,7 +88,7 @@ def load_image(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"`image` must be an existing file, got {path}; restore it.")
     with path.open("rb") as stream:
-        return _decode(stream, str(path))
+        return decode_image(stream, str(path))
 
 
 @contextmanager
@@ -125,4 +126,4 @@ def load_member(archive: str | None, member: str) -> np.ndarray:
                 f"`member` must be in {opened.filename}, got {member}; restore the archive."
             ) from error
         with stream:
-            return _decode(stream, f"{member} in {opened.filename}")
+            return decode_image(stream, f"{member} in {opened.filename}")

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .._files import whole_or_nothing
+
 _PEOPLE = 12
 _SIDE = 112
 _GAP = 8
@@ -115,6 +117,5 @@ class ContactSheet:
                 else:
                     pen.text((left, top + _SIDE // 2), "not attacked", fill="gray", font=font)
         pen.text((_GAP, size[1] - 1.5 * _CAPTION), caption, fill="black", font=font)
-        part = path.with_name(f"{path.name}.part")
-        sheet.save(part, format="png")
-        part.replace(path)
+        with whole_or_nothing(path) as part:
+            sheet.save(part, format="png")

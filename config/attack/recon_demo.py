@@ -1,9 +1,11 @@
 """The demo, offline, on faces of nobody: `bob bio pipeline simple recon-demo`."""
 
+from bob_recon_plugin._validation import told_to_user
 from bob_recon_plugin.chain import attack
 from bob_recon_plugin.database import DemoDatabase
 from bob_recon_plugin.recognizers import bob_pipeline
 
-database = DemoDatabase()
-pipeline = bob_pipeline("arcface-mbf", database.annotation_type, database.fixed_positions)
-pipeline = attack(locals())
+with told_to_user():
+    database = DemoDatabase()
+    pipeline = bob_pipeline("arcface-mbf", database.annotation_type, database.fixed_positions)
+    pipeline = attack(locals())

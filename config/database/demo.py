@@ -1,5 +1,7 @@
 """The faces that ship with the package."""
 
+from bob_recon_plugin._validation import told_to_user
 from bob_recon_plugin.database import DemoDatabase
 
-database = DemoDatabase()
+with told_to_user():
+    database = DemoDatabase()

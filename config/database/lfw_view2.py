@@ -1,5 +1,7 @@
 """LFW, view 2. Settings: ``bob config set bob.bio.face.lfw.directory PATH``."""
 
+from bob_recon_plugin._validation import told_to_user
 from bob_recon_plugin.database import LFWDatabase
 
-database = LFWDatabase()
+with told_to_user():
+    database = LFWDatabase()

@@ -1,5 +1,7 @@
 """MOBIO, female subjects. Settings: ``bob config set bob.db.mobio.directory PATH``."""
 
+from bob_recon_plugin._validation import told_to_user
 from bob_recon_plugin.database import MobioDatabase
 
-database = MobioDatabase("mobile0-female")
+with told_to_user():
+    database = MobioDatabase("mobile0-female")
