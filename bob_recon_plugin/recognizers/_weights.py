@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from clapper.rc import UserDefaults
 
+from .._files import sha256
 from .._validation import existing_file
 from ._description import Recognizer
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file; computed again only when its time or size changes."""
-    path = Path(path)
-    return _sha256(path, stamp(path))
 
 
 def stamp(path: Path) -> tuple[int, int]:
     """Time and size of a file: what tells that it was replaced."""
     status = path.stat()
     return status.st_mtime_ns, status.st_size
-
-
-@lru_cache(maxsize=64)
-def _sha256(path: Path, _stamp: tuple[int, int]) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def rc_key(recognizer: Recognizer) -> str:
@@ -92,7 +76,7 @@ def verified(recognizer: Recognizer, weights: str | Path | None = None) -> Path:
     path = existing_file(
         f"weights of {recognizer.name}", locate(recognizer, weights), _remedy(recognizer)
     )
-    found = sha256_of(path)
+    found = sha256(path)
     if recognizer.sha256 not in (None, found):
         raise ValueError(
             f"`weights` of {recognizer.name} must have SHA-256 {recognizer.sha256}, got {found} "

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .backbones import load_backbone
-from .module import FrozenModule, check_embeddings
+from .module import FrozenModule, check_embeddings, full_precision
 from .registry import get
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class BobModule(FrozenModule):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embed RGB images (n, 3, H, W) in [0, 255] as (n, d); gradients reach ``images``."""
         # a copy: some of Bob's preprocessors write into what they are given
-        embeddings = self.network(self.preprocessor(images.clone()))
+        embeddings = self.network(self.preprocessor(full_precision(images).clone()))
         if isinstance(embeddings, (tuple, list)):  # Oxford's networks: class scores, then features
             embeddings = embeddings[-1]
         if isinstance(embeddings, torch.Tensor) and embeddings.shape[2:].numel() == 1:

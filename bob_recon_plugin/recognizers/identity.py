@@ -8,7 +8,8 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
-from ._weights import locate, sha256_of
+from .._files import sha256
+from ._weights import locate
 from .bob_models import known_name
 from .registry import get, names
 from .transformer import RecognizerTransformer
@@ -86,4 +87,4 @@ def _of_bob(step: Any) -> Identity:
 
 
 def _hash_if_there(path: Path) -> str | None:
-    return sha256_of(path) if path.is_file() else None
+    return sha256(path) if path.is_file() else None

@@ -69,6 +69,14 @@ class FrozenModule(nn.Module):
         return self
 
 
+def full_precision(images: torch.Tensor) -> torch.Tensor:
+    """Half precision, as a decoder under autocast gives, in float32; the rest unchanged.
+
+    Some networks switch autocast off inside, and would meet weights of another type.
+    """
+    return images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
+
+
 class RecognizerModule(FrozenModule):
     """Embed faces with the network of a description.
 
@@ -103,6 +111,7 @@ class RecognizerModule(FrozenModule):
                 f"`images` must have shape (n, 3, {height}, {width}) for {about.name}, got "
                 f"{tuple(images.shape)}; crop or resize them first."
             )
+        images = full_precision(images)
         if about.color == "bgr":
             images = images.flip(1)
         embeddings = self.network((images - about.mean) / about.scale)

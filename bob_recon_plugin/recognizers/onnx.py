@@ -78,7 +78,7 @@ def load_onnx(path: Path) -> nn.Module:
             f"({type(error).__name__}: {error}); export it again with plain operators."
         ) from error
     _fix_prelus(network)
-    # faster on CPU and GPU; networks written in torch may rely on the other layout
+    # faster for convolutions; networks written in torch may rely on the other layout
     return network.to(memory_format=torch.channels_last)
 
 

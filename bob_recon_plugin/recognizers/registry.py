@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .._files import sha256
 from .._validation import existing_file, one_of
 from ._description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
-from ._weights import sha256_of
 
 _INSIGHTFACE = "InsightFace models: non-commercial research"
 _BOB_DATA = "https://www.idiap.ch/software/bob/data/bob"
@@ -164,5 +164,5 @@ def from_onnx(path: str | Path, name: str | None = None, **description: Any) -> 
             f"`embedding_size` must be given, got none: {path.name} leaves it open; "
             "pass embedding_size=."
         )
-    fields = {"network": "onnx", "weights": str(path), "sha256": sha256_of(path), **description}
+    fields = {"network": "onnx", "weights": str(path), "sha256": sha256(path), **description}
     return Recognizer(name=name or path.stem, **fields)

@@ -1,0 +1,270 @@
+"""Bob's own commands with this package's resources, on real recognition model and demo faces."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from bob.bio.base.script.pipeline_simple import pipeline_simple
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from bob_recon_plugin.database import ALIGNED_POSITIONS, load_image
+from tests import mobio_shaped, toy
+
+DEMO = Path(__file__).parents[1] / "bob_recon_plugin" / "data" / "demo_faces.zip"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(tmp_path, monkeypatch):
+    """Neither settings of this user nor files of this folder decide a test."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    monkeypatch.chdir(tmp_path)
+
+
+def simple(*arguments: object) -> Result:
+    return CliRunner().invoke(pipeline_simple, [str(a) for a in arguments])
+
+
+def completed(*arguments: object) -> str:
+    result = simple(*arguments)
+    if result.exit_code:
+        raise result.exception or AssertionError(result.output)
+    return result.output
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def config(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory) -> Path:
+    """The first eight people of the demo as a folder, three pictures each, positions beside."""
+    folder = tmp_path_factory.mktemp("people")
+    with zipfile.ZipFile(DEMO) as archive:
+        for name in archive.namelist()[:32]:
+            if not name.endswith("3.webp"):
+                archive.extract(name, folder)
+    lines = ["path,reye_y,reye_x,leye_y,leye_x"]
+    eyes = [*ALIGNED_POSITIONS["reye"], *ALIGNED_POSITIONS["leye"]]
+    lines += [
+        ",".join(map(str, [p.relative_to(folder), *eyes])) for p in sorted(folder.rglob("*.webp"))
+    ]
+    (folder / "annotations.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def eight(people, tmp_path) -> Path:
+    return config(
+        tmp_path / "eight.py",
+        "from bob_recon_plugin.database import FolderDatabase\n"
+        f"database = FolderDatabase({str(people)!r})\n",
+    )
+
+
+# -- what a user gets wrong ------------------------------------------------------
+
+
+def test_recon_chained_first_or_alone():
+    for chain in (["recon"], ["recon", "arcface-mbf"]):
+        result = simple(*chain)
+        assert result.exit_code == 2
+        assert "`recon` must be chained last, behind the pipeline it attacks" in result.output
+
+
+@pytest.mark.parametrize(
+    "name", ["recon-lfw-view2", "recon-mobio-all", "recon-mobio-male", "recon-mobio-female"]
+)
+def test_a_database_without_its_folder_says_which_setting(name):
+    result = simple(name, "arcface-mbf", "recon")
+    assert result.exit_code == 2
+    assert "bob config set bob." in result.output
+
+
+def test_a_decoder_of_another_recognizer_is_refused(eight, tmp_path):
+    other = toy.decoder(tmp_path / "toy.safetensors")
+    chosen = config(tmp_path / "mine.py", f"decoder = {str(other)!r}\n")
+    result = simple(eight, "arcface-mbf", chosen, "recon")
+    assert result.exit_code == 2
+    assert "for which the checkpoint was made, got 'arcface-mbf'" in result.output
+
+
+def test_a_file_that_is_no_decoder_is_refused(eight, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"PK\x03\x04 anything")
+    chosen = config(tmp_path / "mine.py", f"decoder = {str(tmp_path / 'weights.pth')!r}\n")
+    result = simple(eight, "arcface-mbf", chosen, "recon")
+    assert result.exit_code == 2
+    assert "safetensors" in result.output
+
+
+def test_a_system_without_decoder_says_how_to_name_one(eight, tmp_path):
+    system = config(
+        tmp_path / "toy_system.py", "from tests.toy import system\npipeline = system()\n"
+    )
+    result = simple(eight, system, "recon")
+    assert result.exit_code == 2
+    assert "bob config set bob_recon_plugin.decoders.ToyRecognizer FILE" in result.output
+
+
+def test_settings_name_the_decoder(eight, tmp_path):
+    system = config(
+        tmp_path / "toy_system.py", "from tests.toy import system\npipeline = system()\n"
+    )
+    (tmp_path / "xdg").mkdir()
+    missing = tmp_path / "gone.safetensors"
+    text = f'[bob_recon_plugin.decoders]\nToyRecognizer = "{missing}"\n'
+    (tmp_path / "xdg" / "bobrc.toml").write_text(text)
+    result = simple(eight, system, "recon")
+    assert result.exit_code == 2
+    assert f"must be an existing file, got {missing}" in result.output
+
+
+def test_arcface_without_its_weights_says_where_they_go(eight):
+    for chain in ("recon-arcface", "recon-elasticface"):
+        result = simple(eight, chain)
+        assert result.exit_code == 2
+        assert "iresnet100" in result.output
+
+
+def test_a_truncated_image_is_named(people, tmp_path):
+    broken = tmp_path / "people"
+    for path in sorted(people.rglob("*.webp"))[:6]:
+        copy = broken / path.relative_to(people)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    copy.write_bytes(copy.read_bytes()[:900])
+    database = config(
+        tmp_path / "broken.py",
+        "from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase\n"
+        f"database = FolderDatabase({str(broken)!r}, fixed_positions=ALIGNED_POSITIONS)\n",
+    )
+    result = simple(database, "arcface-mbf", "recon", "--no-dask", "-m")
+    assert isinstance(result.exception, ValueError)
+    assert "truncated" in str(result.exception)
+    assert copy.name in str(result.exception)
+
+
+# -- what a user gets right ------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_demo_from_one_command_to_scores_and_pictures(tmp_path):
+    output = completed("recon-demo")
+    results = tmp_path / "results"
+    kinds = [row["probe_attack_type"] for row in rows(results / "scores-dev.csv")]
+    assert [kinds.count(kind) for kind in ("", "type1", "type2")] == [40 * 120, 40, 120]
+    assert "SAR Type-I" in output
+    points = json.loads((results / "summary-dev.json").read_text())["operating_points"]
+    for point in points:
+        assert point["tmr"]["k"] == 120
+        assert point["sar"]["type1"]["k"] == 40
+        assert point["sar"]["type2"]["k"] >= 108
+    sheet = Image.open(results / "contact-sheet-dev.png")
+    assert len(np.unique(np.asarray(sheet.convert("L")))) > 100
+    assert len(list(results.rglob("faces/type*/**/*.png"))) == 160
+    _every_command_of_bob_reads_them(results)
+
+
+def _every_command_of_bob_reads_them(results: Path) -> None:
+    """Plots from the licit file, vulnerability from the full one."""
+    from bob.bio.base.script import commands, vulnerability
+
+    licit, full = results / "scores-dev-licit.csv", results / "scores-dev.csv"
+    for command, scores in (
+        (commands.roc, licit),
+        (commands.hist, licit),
+        (vulnerability.vulnerability.commands["fmr_iapmr"], full),
+    ):
+        picture = results / f"{command.name}.pdf"
+        done = CliRunner().invoke(command, [str(scores), "-o", str(picture)])
+        assert done.exit_code == 0, done.output
+        assert picture.read_bytes().startswith(b"%PDF")
+    done = CliRunner().invoke(vulnerability.vulnerability.commands["metrics"], [str(full)])
+    assert done.exit_code == 0, done.output
+    assert "IAPMR" in done.output
+
+
+@pytest.mark.slow
+def test_bona_fide_rows_do_not_change_in_any_mode(eight, tmp_path):
+    completed(eight, "arcface-mbf", "-o", tmp_path / "plain")
+    stock = (tmp_path / "plain" / "scores-dev.csv").read_bytes()
+    full = []
+    for name, options in {
+        "default": [],
+        "no-dask": ["--no-dask"],
+        "memory": ["-m"],
+        "local": ["-l", "local-parallel", "-n", "2"],
+    }.items():
+        output = tmp_path / name
+        completed(eight, "arcface-mbf", "recon", "-o", output, *options)
+        assert (output / "scores-dev-licit.csv").read_bytes() == stock, name
+        full.append(rows(output / "scores-dev.csv"))
+    # batches of other sizes round differently in the last digits
+    for other in full[1:]:
+        assert [r["probe_template_id"] for r in other] == [r["probe_template_id"] for r in full[0]]
+        gaps = [abs(float(a["score"]) - float(b["score"])) for a, b in zip(full[0], other)]  # noqa: B905
+        assert max(gaps) < 1e-2
+
+
+@pytest.mark.slow
+def test_mobio_from_dev_and_eval_to_thresholds_of_dev(tmp_path):
+    with zipfile.ZipFile(DEMO) as archive:
+        archive.extractall(tmp_path / "demo")
+    faces = (load_image(str(p)) for p in sorted((tmp_path / "demo").rglob("*.webp")))
+    images, protocols = mobio_shaped.make(
+        tmp_path / "mobio", n_subjects=8, images=faces, enrolled=2, probes=2
+    )
+    (tmp_path / "xdg").mkdir()
+    text = (
+        f'[bob.db.mobio]\ndirectory = "{images}"\n'
+        f'[bob_recon_plugin.mobio]\nprotocols = "{protocols}"\n'
+    )
+    (tmp_path / "xdg" / "bobrc.toml").write_text(text)
+    arguments = ["recon-mobio-all", "arcface-mbf", "recon", "-g", "dev", "-g", "eval", "-o", "out"]
+    completed(*arguments)
+    for group in ("dev", "eval"):
+        kinds = [r["probe_attack_type"] for r in rows(tmp_path / f"out/scores-{group}.csv")]
+        probes = kinds.count("") // 8
+        assert [kinds.count("type1"), kinds.count("type2")] == [8, probes]
+    dev, ours = (
+        json.loads((tmp_path / f"out/summary-{group}.json").read_text())["operating_points"]
+        for group in ("dev", "eval")
+    )
+    assert [p["threshold"] for p in dev] == [p["threshold"] for p in ours]
+    assert {p["threshold_group"] for p in ours} == {"dev"}
+    assert {p["group"] for p in ours} == {"eval"}
+
+
+@pytest.mark.slow
+def test_stale_output_of_another_decoder_is_told_without_traceback(eight, tmp_path):
+    completed(eight, "arcface-mbf", "recon", "--no-dask")
+    direct = config(tmp_path / "direct.py", 'reentry = "recognizer"\n')
+    result = simple(eight, "arcface-mbf", direct, "recon", "--no-dask")
+    assert result.exit_code == 1
+    assert "reentry was 'camera', now 'recognizer'" in result.output
+    completed(eight, "arcface-mbf", direct, "recon", "--no-dask", "--force")
+    camera = simple(eight, "arcface-mbf", "recon", "--no-dask")
+    assert isinstance(camera.exception, (SystemExit, click.ClickException))
+
+
+@pytest.mark.slow
+def test_both_reentries_agree_where_the_crop_is_the_decoders(eight, tmp_path):
+    direct = config(tmp_path / "direct.py", 'reentry = "recognizer"\n')
+    completed(eight, "arcface-mbf", "recon", "-o", "camera")
+    completed(eight, "arcface-mbf", direct, "recon", "-o", "direct")
+    camera, straight = (rows(tmp_path / name / "scores-dev.csv") for name in ("camera", "direct"))
+    np.testing.assert_allclose(
+        [float(r["score"]) for r in camera], [float(r["score"]) for r in straight], atol=1e-4
+    )

@@ -1,0 +1,104 @@
+"""Every resource loads by its name and by its path, and README names only what exists."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+import pytest
+from clapper.config import load
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+GROUPS = ("bob.bio.config", "bob.bio.pipeline", "bob.bio.database")
+OURS = {
+    group: {e.name: e.value for e in entry_points(group=group) if "bob_recon_plugin" in e.value}
+    for group in GROUPS
+}
+#: what a resource builds, and what stands before it in a chain
+BUILDS = {
+    "arcface-mbf": ("pipeline", ["recon-demo-database"]),
+    "recon": ("pipeline", ["arcface-mbf"]),
+    "recon-demo": ("pipeline", []),
+}
+#: what a resource says when its data or weights are not there
+MISSING = {
+    "recon-arcface": "iresnet100",
+    "recon-elasticface": "iresnet100",
+    "recon-folder": "bob_recon_plugin.folder.directory",
+    "recon-lfw-view2": "bob.bio.face.lfw.directory",
+    "recon-mobio-all": "bob.db.mobio.directory",
+    "recon-mobio-female": "bob.db.mobio.directory",
+    "recon-mobio-male": "bob.db.mobio.directory",
+}
+DEMO_DATABASE = "bob_recon_plugin.config.database.demo"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+def _path(name: str) -> str:
+    spec = find_spec(OURS["bob.bio.config"][name])
+    assert spec is not None
+    assert spec.origin is not None
+    return spec.origin
+
+
+def test_every_resource_is_tested_here():
+    assert set(OURS["bob.bio.config"]) == set(BUILDS) | set(MISSING)
+
+
+@pytest.mark.parametrize("by", ["name", "path"])
+@pytest.mark.parametrize("name", BUILDS)
+def test_resources_build(name, by):
+    attribute, before = BUILDS[name]
+    before = [DEMO_DATABASE if b == "recon-demo-database" else b for b in before]
+    last = name if by == "name" else _path(name)
+    module = load([*before, last], entry_point_group="bob.bio.config")
+    built = getattr(module, attribute)
+    assert type(built).__name__ == ("PipelineSimple" if name == "arcface-mbf" else "AttackPipeline")
+    if name == "recon-demo":
+        assert type(module.database).__name__ == "DemoDatabase"
+
+
+@pytest.mark.parametrize("by", ["name", "path"])
+@pytest.mark.parametrize("name", MISSING)
+def test_resources_without_their_data_say_what_to_do(name, by):
+    with pytest.raises(click.UsageError, match=re.escape(MISSING[name])):
+        load([name if by == "name" else _path(name)], entry_point_group="bob.bio.config")
+
+
+@pytest.mark.parametrize("group", ["bob.bio.pipeline", "bob.bio.database"])
+def test_names_in_other_groups_point_to_the_same_files(group):
+    for name, value in OURS[group].items():
+        module, attribute = value.split(":")
+        assert attribute == group.rsplit(".", 1)[1]
+        assert find_spec(module) is not None
+        if name in OURS["bob.bio.config"] and name != "recon-demo":
+            assert OURS["bob.bio.config"][name] == module
+
+
+def test_readme_names_what_exists():
+    names = set(re.findall(r"`(recon-[a-z0-9-]+|arcface-mbf)`", README))
+    assert names <= set(OURS["bob.bio.config"])
+    assert {n for n in OURS["bob.bio.config"] if n.count("-") < 2} <= names | {"recon"}
+
+
+def test_readme_python_runs():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    options: dict[str, object] = {}
+    exec(blocks[0], options)
+    assert options["attacks"] == ("type1",)
+    exec("\n".join(line for line in blocks[1].splitlines() if "import" in line), {})
+
+
+def test_the_test_command_is_the_one_that_ci_runs():
+    script = (Path(__file__).parents[1] / ".ci" / "run").read_text(encoding="utf-8")
+    assert "README.md" in script
+    assert re.search(r"^pip install -e .*pytest.*$", README, re.MULTILINE)
