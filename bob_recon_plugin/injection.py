@@ -89,6 +89,7 @@ def as_vectors(template: Sample) -> np.ndarray:
     Raises TypeError for a template that is not made of embeddings, ValueError
     for NaN or infinity; both name the template.
     """
+    vectors: np.ndarray
     try:
         vectors = np.atleast_2d(np.asarray(template.data, dtype=np.float32))
     except (TypeError, ValueError):

@@ -49,7 +49,7 @@ def _present(templates: Sequence[Any], presenter: Presenter) -> list[Any]:
     return presenter(templates)
 
 
-def _without(wrapper: type, algorithm: Any) -> Any:
+def _without(wrapper: type[Any], algorithm: Any) -> Any:
     return algorithm.biometric_algorithm if isinstance(algorithm, wrapper) else algorithm
 
 

@@ -76,7 +76,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         """Do nothing: the weights are fixed."""
         return self
 
-    def transform(self, X: Sequence[np.ndarray]) -> np.ndarray:
+    def transform(self, X: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
         """Embed faces.
 
         Parameters
