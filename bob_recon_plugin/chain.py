@@ -74,6 +74,13 @@ def attack(context: Mapping[str, Any]) -> Any:
     )
     options = {name: context[name] for name in ("reentry", "attacks") if context.get(name)}
     reconstructor.validate()
+    if system.sha256 is None:
+        made_for = reconstructor.card().recognizer
+        click.echo(
+            f"Note: the weights of {system.name} cannot be told, so nothing checks that it is the "
+            f"model for which the decoder was trained ({made_for}).",
+            err=True,
+        )
     return AttackPipeline(
         pipeline,
         reconstructor,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from bob.pipelines import Sample, SampleSet
 from PIL import Image
+from tqdm import tqdm
 
 from ._files import whole_or_nothing
 
@@ -139,6 +140,8 @@ class Presenter:
         Where the faces are kept as PNG; None keeps none.
     batch_size : int
         Templates inverted and presented at a time.
+    progress : bool
+        Show a progress bar on a terminal; for runs without Dask, which has its own.
     """
 
     attack_type: str
@@ -148,12 +151,16 @@ class Presenter:
     positions: dict[str, tuple[float, float]]
     faces_directory: Path | None
     batch_size: int
+    progress: bool = False
 
     def __call__(self, templates: Sequence[Sample]) -> list[Sample]:
         """Invert, present, and return the attack probes, one an embedding."""
         attacks: list[Sample] = []
-        for block in _blocks(list(templates), self.batch_size):
-            attacks.extend(self._present(block))
+        hidden = None if self.progress else True  # None: shown on terminals
+        with tqdm(total=len(templates), desc=self.attack_type, disable=hidden) as bar:
+            for block in _blocks(list(templates), self.batch_size):
+                attacks.extend(self._present(block))
+                bar.update(len(block))
         return attacks
 
     def _present(self, templates: Sequence[Sample]) -> list[Sample]:

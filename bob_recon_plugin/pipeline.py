@@ -216,7 +216,7 @@ class AttackPipeline(PipelineSimple):
             "batch_size": self.batch_size,
         }
         if not any(isinstance(step, DaskWrapper) for step in steps):
-            return Presenter(steps=steps, **arguments)
+            return Presenter(steps=steps, progress=True, **arguments)
         # a step fitted under Dask is a Delayed: let Dask fill it in, and send it once
         return dask.delayed(Presenter)(steps=[step._dask_state for step in steps], **arguments)
 

@@ -32,13 +32,14 @@ def versions() -> dict[str, str]:
 
 
 def describe_database(database: object) -> dict[str, Any]:
-    """Class of a Bob database and its plain public attributes."""
+    """Class of a Bob database, its plain public attributes and its fixed positions."""
     plain = {
         name: value
         for name, value in vars(database).items()
         if not name.startswith("_") and isinstance(value, str | int | float | bool)
     }
-    return {"class": type(database).__name__, **plain}
+    fixed = getattr(database, "fixed_positions", None)
+    return {"class": type(database).__name__, "fixed_positions": fixed, **plain}
 
 
 def write_json(path: Path, content: object) -> None:
@@ -76,24 +77,30 @@ def claim(directory: Path, identity: dict[str, Any], reuses: list[Path], force: 
     """
     path = directory / FILE_NAME
     identity = json.loads(json.dumps(identity))
-    remedy = "choose another --output, or --force to compute everything anew."
     filled = [folder for folder in reuses if folder.is_dir() and any(folder.iterdir())]
-    if filled and not force:
-        if not path.is_file():
+    remedy = "choose another --output"
+    remedy += ", or --force to compute everything anew." if reuses else "."
+    if not force:
+        if path.is_file():
+            _refuse_another(path, identity, remedy)
+        elif filled:
             raise StaleOutputError(
                 f"checkpoints in {filled[0]} must come from this attack, got some without a "
                 f"record ({FILE_NAME}), of an unknown system; {remedy}"
             )
-        try:
-            recorded = json.loads(path.read_text(encoding="utf-8"))["identity"]
-        except (ValueError, KeyError) as error:
-            raise StaleOutputError(
-                f"{path} must be the record of an earlier run, got a file that cannot be read "
-                f"({error}); {remedy}"
-            ) from error
-        if changes := _differences(recorded, identity):
-            raise StaleOutputError(
-                f"{directory} must hold checkpoints of the same run, got those of another: "
-                f"{'; '.join(changes)}; {remedy}"
-            )
     write_json(path, {"identity": identity, "versions": versions()})
+
+
+def _refuse_another(path: Path, identity: dict[str, Any], remedy: str) -> None:
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))["identity"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StaleOutputError(
+            f"{path} must be the record of an earlier run, got a file that cannot be read "
+            f"({error}); {remedy}"
+        ) from error
+    if changes := _differences(recorded, identity):
+        raise StaleOutputError(
+            f"{path.parent} must hold the work of the same run, got that of another: "
+            f"{'; '.join(changes)}; {remedy}"
+        )

@@ -189,6 +189,31 @@ def test_checkpoints_without_a_record_are_refused(checkpoint, tmp_path):
         run(attacked(checkpoint), tmp_path)
 
 
+def test_scores_of_another_system_are_not_overwritten_without_checkpoints(checkpoint, tmp_path):
+    run(attacked(checkpoint), tmp_path / "out", checkpoint=False)
+    with pytest.raises(StaleOutputError, match=r"system was .*; choose another --output\.$"):
+        run(attacked(checkpoint, toy.ToyRecognizer(seed=3)), tmp_path / "out", checkpoint=False)
+
+
+def test_a_record_that_cannot_be_read_is_told(checkpoint, tmp_path):
+    (tmp_path / "recon-run.json").write_text("[]")
+    with pytest.raises(StaleOutputError, match="record of an earlier run, got a file that cannot"):
+        run(attacked(checkpoint), tmp_path)
+
+
+def test_thresholds_never_come_from_eval(checkpoint, tmp_path, capsys):
+    run(attacked(checkpoint), tmp_path, groups=["dev"])
+    run(attacked(checkpoint), tmp_path, groups=["eval"])
+    summary = json.loads((tmp_path / "summary-eval.json").read_text())
+    assert {p["threshold_group"] for p in summary["operating_points"]} == {"dev"}
+    (tmp_path / "scores-dev.csv").rename(tmp_path / "gone.csv")
+    (tmp_path / "summary-eval.json").unlink()
+    with pytest.raises(FileNotFoundError):  # of this test, which reads the scores of dev
+        run(attacked(checkpoint), tmp_path, groups=["eval"])
+    assert "no rates, thresholds come from dev" in capsys.readouterr().out
+    assert not (tmp_path / "summary-eval.json").exists()
+
+
 def test_a_nan_embedding_names_its_template(checkpoint, tmp_path):
     with pytest.raises(ValueError, match=r"embeddings of template 'p0/0' must be finite, got NaN"):
         run(attacked(checkpoint, toy.NaNRecognizer()), tmp_path / "out")

@@ -18,7 +18,7 @@ from .table import render, short
 def write_summary(filename: Path, identity: dict[str, Any], sheet: ContactSheet | None) -> None:
     """Print the operating points and write ``summary-GROUP.json`` and ``contact-sheet-GROUP.png``.
 
-    Thresholds come from ``scores-dev.csv`` when it lies beside ``scores-eval.csv``.
+    Thresholds come from ``scores-dev.csv``, never from another group.
 
     Parameters
     ----------
@@ -31,10 +31,11 @@ def write_summary(filename: Path, identity: dict[str, Any], sheet: ContactSheet 
     """
     group = filename.stem.removeprefix("scores-")
     dev = filename.with_name("scores-dev.csv")
-    own = load(filename)
-    sets = (load(dev), own) if group == "eval" and dev.is_file() else (own, None)
+    if group != "dev" and not dev.is_file():
+        click.echo(f"{filename}: no rates, thresholds come from dev; run `-g dev` too, same output")
+        return
     try:
-        points = evaluate(*sets)
+        points = evaluate(load(dev), None if group == "dev" else load(filename))
     except ValueError as error:
         click.echo(f"{filename}: no rates ({error})")
         return
