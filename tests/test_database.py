@@ -13,6 +13,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from bob.bio.base.algorithm import Distance
@@ -834,7 +835,7 @@ def test_demo_damaged_member_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_config_without_settings_says_what_to_set(name: str, key: str) -> None:
-    with pytest.raises(FileNotFoundError) as caught:
+    with pytest.raises(click.UsageError) as caught:
         config(name)
     assert f"type `bob config set {key} PATH`" in str(caught.value)
 

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 from dataclasses import fields, replace
+from importlib.metadata import version
 from itertools import pairwise
 
 import numpy as np
@@ -259,7 +260,7 @@ def test_network_survives_its_file(tmp_path, small, card, dtype):
     assert found.decoder == "dscasconv"
     assert found.decoder_parameters == {"embedding_size": 6, "width": 0.01, "output_size": 112}
     assert found.metrics == card.metrics
-    assert found.versions["torch"] == torch.__version__
+    assert found.versions["torch"] == version("torch")
     assert read_card(path) == found
 
 
