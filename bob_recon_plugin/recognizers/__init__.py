@@ -6,7 +6,7 @@ from ._description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
 from .bob_models import from_bob
 from .bob_pipeline import bob_pipeline
 from .identity import Identity, identify
-from .module import load_module
+from .loading import load_module
 from .registry import from_onnx, get, names
 from .transformer import RecognizerTransformer
 

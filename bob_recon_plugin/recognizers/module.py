@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from ._description import Recognizer
-from ._weights import verified
-from .registry import get
 
 
 class _FixedPReLU(torch.autograd.Function):
@@ -128,38 +125,3 @@ def check_embeddings(embeddings: Any, n: int, size: int | None, name: str) -> No
             f"`{name}` must turn {n} images into embeddings of shape ({n}, {size or 'd'}), got "
             f"{got}; give a network whose only output is the embedding."
         )
-
-
-def load_module(recognizer: str | Recognizer, weights: str | Path | None = None) -> nn.Module:
-    """Load a recognition model as a frozen, differentiable module on the CPU.
-
-    Parameters
-    ----------
-    recognizer : str or Recognizer
-        A name that :func:`~bob_recon_plugin.recognizers.names` lists, or a description.
-    weights : str or Path, optional
-        Own copy of the weights file.
-
-    Returns
-    -------
-    Module
-        RGB images (n, 3, H, W) in [0, 255] to embeddings (n, d); gradients
-        reach the images, never the weights. Every call returns a new module.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the weights are missing.
-    ValueError
-        For an unknown name, a file with another hash, or one that cannot be read.
-    """
-    from .backbones import load_backbone
-    from .onnx import check_batches, load_onnx
-
-    recognizer = get(recognizer)
-    path = verified(recognizer, weights)
-    if recognizer.network == "onnx":
-        module = RecognizerModule(recognizer, load_onnx(path))
-        check_batches(module, path)
-        return module
-    return RecognizerModule(recognizer, load_backbone(recognizer, path))

@@ -16,7 +16,7 @@ from torch import nn
 
 from ._description import Recognizer
 from ._weights import stamp, verified
-from .module import load_module
+from .loading import load_module
 from .registry import get
 
 logger = logging.getLogger(__name__)

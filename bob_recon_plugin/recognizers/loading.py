@@ -1,0 +1,46 @@
+"""From a description to the torch module it describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ._description import Recognizer
+from ._weights import verified
+from .backbones import load_backbone
+from .module import RecognizerModule
+from .onnx import check_batches, load_onnx
+from .registry import get
+
+
+def load_module(recognizer: str | Recognizer, weights: str | Path | None = None) -> nn.Module:
+    """Load a recognition model as a frozen, differentiable module on the CPU.
+
+    Parameters
+    ----------
+    recognizer : str or Recognizer
+        A name that :func:`~bob_recon_plugin.recognizers.names` lists, or a description.
+    weights : str or Path, optional
+        Own copy of the weights file.
+
+    Returns
+    -------
+    Module
+        RGB images (n, 3, H, W) in [0, 255] to embeddings (n, d); gradients
+        reach the images, never the weights. Every call returns a new module.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the weights are missing.
+    ValueError
+        For an unknown name, a file with another hash, or one that cannot be read.
+    """
+    recognizer = get(recognizer)
+    path = verified(recognizer, weights)
+    if recognizer.network == "onnx":
+        module = RecognizerModule(recognizer, load_onnx(path))
+        check_batches(module, path)
+        return module
+    return RecognizerModule(recognizer, load_backbone(recognizer, path))
