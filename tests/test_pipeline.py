@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from bob.bio.base.pipelines import PipelineSimple, execute_pipeline_simple
+from bob.bio.face.embeddings.pytorch import PyTorchModel
 from PIL import Image
 
 from bob_recon_plugin.injection import Gallery, crops_by_own_positions
@@ -236,6 +238,31 @@ def test_wrong_arguments_are_told(checkpoint):
         attacked(checkpoint, attacks=("type3",))
     with pytest.raises(ValueError, match="must find a face cropper as the first step"):
         attacked(checkpoint, reentry="recognizer")
+
+
+class BobModel(PyTorchModel):
+    """The toy recogniser as one of Bob's own torch models, with its lambda for preprocessing."""
+
+    def __init__(self, checkpoint_path=None, preprocessor=lambda x: x - 127.5):
+        super().__init__(checkpoint_path, preprocessor=preprocessor)
+
+    def _load_model(self):
+        weight = torch.from_numpy(toy.projection().T).float()
+        self.model = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(*weight.shape[::-1], bias=False)
+        )
+        self.model[1].weight.data = weight
+
+
+@pytest.mark.parametrize("client", [None, "single-threaded"])
+def test_a_torch_model_of_bob_is_attacked_and_resumed(checkpoint, tmp_path, client):
+    ours = run(attacked(checkpoint), tmp_path / "ours")
+    for _ in range(2):  # the second time over the checkpoints of the first
+        bobs = run(attacked(checkpoint, BobModel()), tmp_path / "bobs", client=client)
+    assert [r["probe_template_id"] for r in bobs] == [r["probe_template_id"] for r in ours]
+    np.testing.assert_allclose(
+        [float(r["score"]) for r in bobs], [float(r["score"]) for r in ours], atol=1e-4
+    )
 
 
 def test_one_attack_alone(checkpoint, tmp_path):
