@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import click
@@ -53,7 +54,10 @@ def eval_(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(recon, ["metrics", *map(str, arguments)])
+    # click mixed both streams into one before 8.2, unless told otherwise
+    old = "mix_stderr" in signature(CliRunner).parameters
+    runner = CliRunner(mix_stderr=False) if old else CliRunner()
+    return runner.invoke(recon, ["metrics", *map(str, arguments)])
 
 
 def test_text_table(dev: Path) -> None:
