@@ -169,17 +169,17 @@ def test_short_rates(value: float, text: str) -> None:
 
 def test_faults_are_one_sentence_and_a_failure(tmp_path: Path, dev: Path) -> None:
     missing = run(tmp_path / "nowhere.csv")
-    assert (missing.exit_code, missing.output.count("\n")) == (1, 1)
-    assert missing.output.startswith("Error: `scores` must be an existing file, got")
+    assert (missing.exit_code, missing.stderr.count("\n")) == (1, 1)
+    assert missing.stderr.startswith("Error: `scores` must be an existing file, got")
     cut = tmp_path / "cut.csv"
     cut.write_text("probe_subject_id,bio_ref_subject_id,score\nA,A,0.9\nA,")
-    assert "got 2 on line 3 of" in run(cut).output
+    assert "got 2 on line 3 of" in run(cut).stderr
     alone = write(tmp_path / "genuine.csv", {"genuine": [0.9]})
-    assert "Error: `dev.impostor` must hold at least one score" in run(alone).output
-    assert "Error: `eval.impostor` must hold at least one score" in run(dev, alone).output
+    assert "Error: `dev.impostor` must hold at least one score" in run(alone).stderr
+    assert "Error: `eval.impostor` must hold at least one score" in run(dev, alone).stderr
     beyond = run(dev, "--fmr", "2")
     assert beyond.exit_code == 2
-    assert "2.0 is not in the range 0<=x<=1" in beyond.output
+    assert "2.0 is not in the range 0<=x<=1" in beyond.stderr
 
 
 def test_help_teaches_by_example() -> None:
