@@ -175,6 +175,10 @@ class AttackPipeline(PipelineSimple):
             return dask.bag.concat(results)
         return [scores for result in results for scores in result]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Bob sends the whole pipeline with every task; the pictures are for the client
+        return {**self.__dict__, "_sheet": None}
+
     def _steps(self) -> list[Any]:
         transformer = self.transformer
         steps = (

@@ -294,5 +294,10 @@ def test_a_cropper_of_fixed_positions_crops_reconstructions_by_their_own():
     assert pipeline.transformer is step
 
 
-def test_an_attack_is_small_to_send(checkpoint):
-    assert len(pickle.dumps(FaceReconstructor(str(checkpoint)))) < 2_000
+def test_an_attack_is_small_to_send(checkpoint, tmp_path):
+    reconstructor = FaceReconstructor(str(checkpoint)).validate()
+    assert len(pickle.dumps(reconstructor)) < 2_000
+    pipeline = attacked(checkpoint)
+    run(pipeline, tmp_path)
+    assert pipeline._sheet.people
+    assert len(pickle.dumps(pipeline)) < 20_000
