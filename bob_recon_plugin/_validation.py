@@ -6,7 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import numpy as np
+
+
+class InputError(click.ClickException, ValueError):
+    """Wrong input found in the middle of a run: commands show the sentence, no traceback."""
 
 
 def one_of(name: str, value: object, choices: Iterable[object]) -> None:
@@ -62,8 +67,6 @@ def finite_matrix(name: str, values: object, columns: int | None, remedy: str) -
 @contextmanager
 def told_to_user() -> Iterator[None]:
     """Turn errors of wrong input into a command's usage error: the sentence, no traceback."""
-    import click
-
     try:
         yield
     except (ValueError, TypeError, OSError) as error:

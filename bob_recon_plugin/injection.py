@@ -19,6 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ._files import whole_or_nothing
+from ._validation import InputError
 
 TYPE_I = "type1"
 TYPE_II = "type2"
@@ -87,7 +88,7 @@ def genuine_templates(
 def as_vectors(template: Sample) -> np.ndarray:
     """Embeddings that a template consists of, of shape (k, d).
 
-    Raises TypeError for a template that is not made of embeddings, ValueError
+    Raises TypeError for a template that is not made of embeddings, InputError
     for NaN or infinity; both name the template.
     """
     vectors: np.ndarray
@@ -102,7 +103,7 @@ def as_vectors(template: Sample) -> np.ndarray:
             "whose algorithm stores embeddings, such as Bob's Distance."
         )
     if not np.isfinite(vectors).all():
-        raise ValueError(
+        raise InputError(
             f"the embeddings of template {template.key!r} must be finite, got NaN or infinity; "
             "check this image and the recognition model, remove its checkpoint and run again."
         )

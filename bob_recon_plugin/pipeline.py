@@ -22,7 +22,7 @@ from bob.pipelines import CheckpointWrapper, DaskWrapper, SampleSet
 
 from . import run_record
 from ._files import sha256
-from ._validation import one_of
+from ._validation import InputError, one_of
 from .injection import (
     ATTACKS,
     TYPE_II,
@@ -123,6 +123,7 @@ class AttackPipeline(PipelineSimple):
         self.database = database or {}
         self.batch_size = batch_size
         super().__init__(pipeline.transformer, pipeline.biometric_algorithm)
+        self._unset_writer = self.score_writer  # Bob's default, until its command sets one
         self.card = reconstructor.card()
         self.identity = {
             "system": _settings(pipeline.transformer),
@@ -151,6 +152,8 @@ class AttackPipeline(PipelineSimple):
                 "an attack must run under `bob bio pipeline simple`, got `score-norm`; "
                 "normalise scores of the licit file separately."
             )
+        if self.score_writer is not self._unset_writer:
+            self._check_writer()  # now, not after hours
         self._claim_output()
         self._remember_for_sheet(biometric_reference_samples)
         self.train_background_model(background_model_samples)
@@ -253,13 +256,16 @@ class AttackPipeline(PipelineSimple):
             force = algorithm.force
         run_record.claim(self.output, self.identity, reuses, force)
 
-    def write_scores(self, scores: Sequence[SampleSet]) -> list[str]:
-        """Write one partition: bona fide and attack rows to files of their own."""
+    def _check_writer(self) -> None:
         if not isinstance(self.score_writer, CSVScoreWriter):
-            raise TypeError(
+            raise InputError(
                 "scores of an attack must be written with metadata, got the four-column format, "
                 "which cannot tell attacks apart; drop `--write-column-scores`."
             )
+
+    def write_scores(self, scores: Sequence[SampleSet]) -> list[str]:
+        """Write one partition: bona fide and attack rows to files of their own."""
+        self._check_writer()
         bona_fide = [probe for probe in scores if not hasattr(probe, "attack_type")]
         attacks = [probe for probe in scores if hasattr(probe, "attack_type")]
         return [

@@ -8,16 +8,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import click
-
 from ._files import whole_or_nothing
+from ._validation import InputError
 
 FILE_NAME = "recon-run.json"
 _PACKAGES = ("bob_recon_plugin", "bob.bio.base", "bob.bio.face", "bob.pipelines", "torch", "numpy")
 
 
-class StaleOutputError(click.ClickException, ValueError):
-    """The output folder holds the work of another run; commands show the sentence alone."""
+class StaleOutputError(InputError):
+    """The output folder holds the work of another run."""
 
 
 def versions() -> dict[str, str]:

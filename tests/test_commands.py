@@ -159,10 +159,11 @@ def test_a_truncated_image_is_named(people, tmp_path):
         "from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase\n"
         f"database = FolderDatabase({str(broken)!r}, fixed_positions=ALIGNED_POSITIONS)\n",
     )
-    result = simple(database, "arcface-mbf", "recon", "--no-dask", "-m")
-    assert isinstance(result.exception, ValueError)
-    assert "truncated" in str(result.exception)
-    assert copy.name in str(result.exception)
+    for mode in (["--no-dask", "-m"], ["-l", "threads"]):
+        result = simple(database, "arcface-mbf", "recon", *mode)
+        assert result.exit_code == 1
+        assert "got the truncated or damaged image" in result.output
+        assert copy.name in result.output
 
 
 # -- what a user gets right ------------------------------------------------------

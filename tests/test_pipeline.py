@@ -222,8 +222,9 @@ def test_a_nan_embedding_names_its_template(checkpoint, tmp_path):
 
 
 def test_four_columns_cannot_tell_attacks_apart(checkpoint, tmp_path):
-    with pytest.raises(TypeError, match="drop `--write-column-scores`"):
+    with pytest.raises(ValueError, match="drop `--write-column-scores`"):
         run(attacked(checkpoint), tmp_path / "out", write_metadata_scores=False)
+    assert not (tmp_path / "out" / "embedding").exists()  # told before any work
 
 
 def test_wrong_arguments_are_told(checkpoint):

@@ -15,6 +15,8 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
+from .._validation import InputError
+
 #: what Pillow and zipfile raise on damaged files
 _UNREADABLE = (
     OSError,
@@ -51,13 +53,12 @@ def decode_image(stream: IO[bytes], name: str) -> np.ndarray:
             upright = ImageOps.exif_transpose(image) or image
             upright.load()
     except _UNREADABLE as error:
-        kind = "truncated" if "truncated" in str(error) else "damaged"
-        raise ValueError(
-            f"`image` must be a readable image file, got the {kind} image {name} ({error}); "
-            "restore or remove it."
+        raise InputError(
+            f"`image` must be a readable image file, got the truncated or damaged image {name} "
+            f"({error}); restore or remove it."
         ) from error
     if upright.mode.startswith(_DEEP):
-        raise ValueError(
+        raise InputError(
             f"`image` must have 8 bits a channel, got mode {upright.mode} in {name}; convert it."
         )
     return np.ascontiguousarray(np.asarray(upright.convert("RGB")).transpose(2, 0, 1))
