@@ -79,7 +79,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(recipe.seed + 1)
         self.nobody = NobodysEmbeddings(self.embeddings.flatten(0, 1), recipe, self.generator)
         size = embeddings.shape[2]
-        self.decoder = DSCasConv(size, recipe.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.decoder = DSCasConv(size, recipe.width)
         self.average = copy.deepcopy(self.decoder).eval().requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.decoder.parameters(), betas=(0.9, 0.99))
         self.step = 0
