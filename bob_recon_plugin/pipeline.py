@@ -18,7 +18,7 @@ from bob.bio.base.pipelines import (
     CSVScoreWriter,
     PipelineSimple,
 )
-from bob.pipelines import CheckpointWrapper, DaskWrapper, SampleSet
+from bob.pipelines import CheckpointWrapper, DaskWrapper, SampleSet, ToDaskBag
 
 from . import run_record
 from ._files import sha256
@@ -187,8 +187,8 @@ class AttackPipeline(PipelineSimple):
         steps = (
             [s for _, s in transformer.steps] if hasattr(transformer, "steps") else [transformer]
         )
-        # under Dask the first step only makes the bag
-        return [s for s in steps if type(s).__name__ != "ToDaskBag"]
+        # under Dask the first step only makes the bag; None and "passthrough" are no steps
+        return [s for s in steps if hasattr(s, "transform") and not isinstance(s, ToDaskBag)]
 
     def _injected_steps(self, steps: list[Any]) -> list[Any]:
         """Steps that a reconstruction passes through, by the point of re-entry."""

@@ -12,11 +12,13 @@ import pytest
 import torch
 from bob.bio.base.pipelines import PipelineSimple, execute_pipeline_simple
 from bob.bio.face.embeddings.pytorch import PyTorchModel
+from bob.pipelines import Sample, SampleSet
 from PIL import Image
 
-from bob_recon_plugin.injection import Gallery, crops_by_own_positions
+from bob_recon_plugin.injection import Gallery, as_vectors, crops_by_own_positions
 from bob_recon_plugin.pipeline import AttackPipeline
 from bob_recon_plugin.reconstructor import FaceReconstructor
+from bob_recon_plugin.report.contact_sheet import ContactSheet
 from bob_recon_plugin.run_record import StaleOutputError
 from tests import toy
 
@@ -293,6 +295,34 @@ def test_a_cropper_of_fixed_positions_crops_reconstructions_by_their_own():
     pipeline = PipelineSimple(step, toy.Distance())
     assert crops_by_own_positions(toy.system().transformer.steps[0][1]) is not None
     assert pipeline.transformer is step
+
+
+def test_each_embedding_of_a_template_is_an_attack_of_its_own(checkpoint):
+    pipeline = attacked(checkpoint)
+    embeddings = toy.ToyRecognizer().transform([toy.image(0), toy.image(1)])
+    template = Sample(embeddings, key="k", template_id="t", subject_id="s")
+    attacks = pipeline._presenter("type1", pipeline.biometric_algorithm)([template])
+    assert [a.template_id for a in attacks] == ["type1/k-0", "type1/k-1"]
+    assert [a.references for a in attacks] == [["t"], ["t"]]
+    for attack, embedding in zip(attacks, embeddings, strict=True):
+        cosine = np.corrcoef(np.ravel(attack.data), embedding)[0, 1]
+        assert cosine > 0.99
+
+
+@pytest.mark.parametrize("data", ["PCA", np.zeros((2, 2, 2)), np.zeros(0)])
+def test_a_template_without_embeddings_cannot_be_inverted(data):
+    with pytest.raises(TypeError, match="template 'k' must be a vector or a list of vectors"):
+        as_vectors(Sample(data, key="k"))
+
+
+@pytest.mark.parametrize(
+    ("data", "shade"), [(np.full((20, 20), 50.0), 50), (np.zeros((4, 3, 20, 20)), 200)]
+)
+def test_the_sheet_shows_grey_images_and_survives_what_it_cannot_show(data, shade):
+    sample = Sample(data, key="k", annotations=None)
+    reference = SampleSet([sample], template_id="t")
+    sheet = ContactSheet.choose([reference], [], toy.POSITIONS)
+    np.testing.assert_array_equal(sheet.people[0].original, np.full((3, 112, 112), shade))
 
 
 def test_an_attack_is_small_to_send(checkpoint, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .._files import whole_or_nothing
+from .._validation import InputError
+
+logger = logging.getLogger(__name__)
 
 _PEOPLE = 12
 _SIDE = 112
@@ -37,11 +41,24 @@ def _aligned(sample: Any, fixed: Any, positions: dict[str, tuple[float, float]])
     from bob.bio.face.preprocessor.croppers import FaceEyesNorm
 
     image = np.asarray(sample.data)
+    if image.ndim == 2:
+        image = np.stack([image] * 3)
     eyes = fixed or getattr(sample, "annotations", None)
     if eyes and {"reye", "leye"} <= set(eyes):
         image = FaceEyesNorm(positions, (_SIDE, _SIDE)).transform(image, eyes)
     picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0))
     return np.asarray(picture.resize((_SIDE, _SIDE))).transpose(2, 0, 1)
+
+
+def _original(sample: Any, fixed: Any, positions: dict[str, tuple[float, float]]) -> np.ndarray:
+    """Return the aligned image, or a grey one where it cannot be shown: a picture stops no run."""
+    try:
+        return _aligned(sample, fixed, positions)
+    except InputError:
+        raise  # the run would end in it too, later
+    except Exception as error:  # any database and any annotation may come here
+        logger.warning(f"No original of {sample.key} on the contact sheet: {error}")
+        return np.full((3, _SIDE, _SIDE), 200, dtype=np.uint8)
 
 
 class ContactSheet:
@@ -62,7 +79,7 @@ class ContactSheet:
         chosen = [references[i] for i in np.linspace(0, len(references) - 1, count).astype(int)]
         return cls(
             [
-                Person(str(r.template_id), _aligned(r.samples[0], fixed, positions), {})
+                Person(str(r.template_id), _original(r.samples[0], fixed, positions), {})
                 for r in chosen
             ]
         )
