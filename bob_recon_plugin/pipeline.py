@@ -299,9 +299,10 @@ class AttackPipeline(PipelineSimple):
 
 
 def _join(writer: CSVScoreWriter, score_paths: Sequence[str], filename: str) -> list[str]:
-    attacks = [path for path in score_paths if is_attack_file(path)]
-    bona_fide = [path for path in score_paths if path not in set(attacks)]
-    return merge(writer, bona_fide, attacks, Path(filename))
+    parts: dict[bool, list[str]] = {False: [], True: []}
+    for path in score_paths:
+        parts[is_attack_file(path)].append(path)
+    return merge(writer, parts[False], parts[True], Path(filename))
 
 
 def _settings(estimator: Any) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bob.bio.base.pipelines import PipelineSimple, execute_pipeline_simple
+from bob.bio.base.pipelines import execute_pipeline_simple
 from bob.bio.face.embeddings.pytorch import PyTorchModel
-from bob.pipelines import Sample, SampleSet
+from bob.pipelines import Sample, SampleSet, wrap
 from PIL import Image
 
 from bob_recon_plugin.injection import Gallery, as_vectors, crops_by_own_positions
@@ -288,13 +288,15 @@ def test_a_cropper_of_fixed_positions_crops_reconstructions_by_their_own():
     fixed = {"reye": (20.0, 20.0), "leye": (20.0, 60.0)}
     crop = {"reye": (55, 40), "leye": (55, 72)}
     step = embedding_transformer((112, 112), None, crop, fixed_positions=fixed).steps[0][1]
-    freed = crops_by_own_positions(step)
-    assert step.estimator.fixed_positions == fixed
-    assert freed.estimator.fixed_positions is None
-    assert freed.transform_extra_arguments == (("annotations", "annotations"),)
-    pipeline = PipelineSimple(step, toy.Distance())
-    assert crops_by_own_positions(toy.system().transformer.steps[0][1]) is not None
-    assert pipeline.transformer is step
+    face = np.random.default_rng(0).integers(0, 256, (3, 112, 112), dtype=np.uint8)
+    sample = Sample(face, key="k", annotations=crop)
+    for wrapped in (step, wrap(["checkpoint"], step, features_dir=None, model_path="unused")):
+        freed = crops_by_own_positions(wrapped)
+        # its eyes are where the crop wants them: nothing to cut
+        np.testing.assert_array_equal(freed.transform([sample])[0].data, face)
+        assert (wrapped.transform([sample])[0].data != face).mean() > 0.5
+    annotated = toy.system().transformer.steps[0][1]
+    assert crops_by_own_positions(annotated) is annotated
 
 
 def test_each_embedding_of_a_template_is_an_attack_of_its_own(checkpoint):

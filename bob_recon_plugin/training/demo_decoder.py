@@ -69,7 +69,6 @@ class Trainer:
     """The training, from faces to the averaged decoder; resumes from its last state."""
 
     def __init__(self, faces: np.ndarray, output: Path, recipe: Recipe):
-        torch.manual_seed(recipe.seed)
         self.recipe, self.output = recipe, output
         self.recognizer = recognizers.load_module(recipe.recognizer)
         embeddings = self._embeddings(faces)
@@ -79,6 +78,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(recipe.seed + 1)
         self.nobody = NobodysEmbeddings(self.embeddings.flatten(0, 1), recipe, self.generator)
         size = embeddings.shape[2]
+        torch.manual_seed(recipe.seed)  # here: loading a recogniser draws random numbers too
         self.decoder = DSCasConv(size, recipe.width)
         self.average = copy.deepcopy(self.decoder).eval().requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.decoder.parameters(), betas=(0.9, 0.99))
