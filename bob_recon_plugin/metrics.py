@@ -57,7 +57,7 @@ def threshold_at_fmr(impostors: ArrayLike, fmr: float) -> float:
         raise ValueError("`impostors` must be finite, got infinity; remove those scores.")
     descending = np.sort(scores)[::-1]
     n = len(descending)
-    k = _allowed(fmr, n)
+    k = accepted_most(fmr, n)
     if k == n:
         return float(descending[-1])
     # ties with the first rejected impostor are rejected with it
@@ -70,7 +70,7 @@ def few_impostors(fmr: float, n: int) -> bool:
 
     The threshold then moves with every single impostor score, and the rates with it.
     """
-    return _allowed(fmr, n) < _FEW
+    return accepted_most(fmr, n) < _FEW
 
 
 def fmr(impostors: ArrayLike, threshold: float) -> float:
@@ -311,8 +311,8 @@ def _rate(scores: np.ndarray, threshold: float) -> Rate:
     return Rate.of(_accepted(scores, threshold), len(scores))
 
 
-def _allowed(fmr: float, n: int) -> int:
-    """Largest k with ``k / n <= fmr``."""
+def accepted_most(fmr: float, n: int) -> int:
+    """How many of `n` may be accepted at most: the largest k with ``k / n <= fmr``."""
     if not 0 <= fmr <= 1:
         raise ValueError(f"`fmr` must be in [0, 1], got {fmr}; 1e-3 is one in a thousand.")
     k = min(int(fmr * n), n)

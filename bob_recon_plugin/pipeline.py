@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -254,7 +257,9 @@ class AttackPipeline(PipelineSimple):
         if isinstance(algorithm, BioAlgCheckpointWrapper):
             reuses.append(Path(algorithm.biometric_reference_dir))
             force = algorithm.force
-        run_record.claim(self.output, self.identity, reuses, force)
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        about = {"card": json.loads(self.card.to_json()), "command": command}
+        run_record.claim(self.output, self.identity, reuses, force, about)
 
     def _check_writer(self) -> None:
         if not isinstance(self.score_writer, CSVScoreWriter):

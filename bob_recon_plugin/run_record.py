@@ -55,7 +55,13 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
-def claim(directory: Path, identity: dict[str, Any], reuses: list[Path], force: bool) -> None:
+def claim(
+    directory: Path,
+    identity: dict[str, Any],
+    reuses: list[Path],
+    force: bool,
+    about: dict[str, Any] | None = None,
+) -> None:
     """Write the record of a run, or refuse a folder that another run filled.
 
     Parameters
@@ -68,6 +74,8 @@ def claim(directory: Path, identity: dict[str, Any], reuses: list[Path], force: 
         Checkpoint folders this run would read from; empty without checkpoints.
     force : bool
         Everything is computed anew, so nothing stale can be read.
+    about : dict, optional
+        What a reader wants to know beside it, JSON-ready; two runs may differ in it.
 
     Raises
     ------
@@ -87,7 +95,7 @@ def claim(directory: Path, identity: dict[str, Any], reuses: list[Path], force: 
                 f"checkpoints in {filled[0]} must come from this attack, got some without a "
                 f"record ({FILE_NAME}), of an unknown system; {remedy}"
             )
-    write_json(path, {"identity": identity, "versions": versions()})
+    write_json(path, {**(about or {}), "identity": identity, "versions": versions()})
 
 
 def _refuse_another(path: Path, identity: dict[str, Any], remedy: str) -> None:

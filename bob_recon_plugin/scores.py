@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isinf
 from os import PathLike
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from bob_recon_plugin._validation import existing_file
 
 ATTACK_COLUMN = "probe_attack_type"
 REQUIRED_COLUMNS = ("probe_subject_id", "bio_ref_subject_id", "score")
+TEMPLATE_COLUMNS = ("probe_template_id", "bio_ref_template_id")
 _BONA_FIDE = ("genuine", "impostor")
 
 
@@ -64,10 +65,7 @@ class Scores:
     def __post_init__(self) -> None:
         for name in _BONA_FIDE:
             if name in self.attacks:
-                raise ValueError(
-                    f"`attacks` must not use the name of a bona fide class, got {name!r}; "
-                    "rename that attack type."
-                )
+                raise _no_attack(name)
         given = {"genuine": self.genuine, "impostor": self.impostor}
         given |= dict(sorted(self.attacks.items()))
         raw = {name: np.asarray(values, dtype=np.float64) for name, values in given.items()}
@@ -77,6 +75,55 @@ class Scores:
         object.__setattr__(self, "impostor", kept.pop("impostor"))
         object.__setattr__(self, "attacks", kept)
         object.__setattr__(self, "not_acquired", {k: int(v.sum()) for k, v in missing.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Comparisons:
+    """Every row of a score file: its score, its class, and who was compared with whom.
+
+    `Scores` is what rates need; this is what is needed to resample people, to split folds and to
+    find the face behind a score.
+
+    Attributes
+    ----------
+    score : ndarray of shape (n,), float64
+        In the order of the file; NaN for a failure to acquire.
+    kind : ndarray of shape (n,), int16
+        Index into `kinds`.
+    kinds : tuple of str
+        ``"genuine"``, ``"impostor"``, then the attack types in alphabetical order.
+    probe_subject, reference_subject : ndarray of shape (n,), int32
+        Index into `subjects`.
+    subjects : tuple of str
+    probe, reference : ndarray of shape (n,), int32
+        Index into `templates`: ``probe_template_id`` and ``bio_ref_template_id``. All -1 where the
+        file lacks the column.
+    templates : tuple of str
+    """
+
+    score: np.ndarray
+    kind: np.ndarray
+    kinds: tuple[str, ...]
+    probe_subject: np.ndarray
+    reference_subject: np.ndarray
+    subjects: tuple[str, ...]
+    probe: np.ndarray
+    reference: np.ndarray
+    templates: tuple[str, ...]
+
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """Attack types, in alphabetical order."""
+        return self.kinds[len(_BONA_FIDE) :]
+
+    def rows(self, kind: str) -> np.ndarray:
+        """Indices of the rows of a class, those without a score included."""
+        return np.flatnonzero(self.kind == self.kinds.index(kind))
+
+    def scores(self) -> Scores:
+        """Return the scores by class, as `load` gives them."""
+        by_kind = {kind: self.score[self.rows(kind)] for kind in self.kinds}
+        return Scores(by_kind.pop("genuine"), by_kind.pop("impostor"), by_kind)
 
 
 def load(path: str | PathLike[str]) -> Scores:
@@ -106,13 +153,42 @@ def load(path: str | PathLike[str]) -> Scores:
         that is cut, a score that is no number or infinite, or the attack type "None"; row faults
         come with their line number.
     """
+    return _opened(path, _collect)
+
+
+def read(path: str | PathLike[str]) -> Comparisons:
+    """Read a score file with the identities of its rows.
+
+    Parameters
+    ----------
+    path : str or path
+        As for `load`; the columns ``probe_template_id`` and ``bio_ref_template_id`` are read where
+        they are.
+
+    Returns
+    -------
+    Comparisons
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load`.
+    """
+    return _opened(path, _collect_all)
+
+
+_T = TypeVar("_T")
+
+
+def _opened(path: str | PathLike[str], collect: Callable[[_Reader, Path], _T]) -> _T:
+    """Give an open file to `collect`, and say what is wrong with one that is no CSV."""
     path = existing_file(
         "scores", Path(path), "give the scores-dev.csv or scores-eval.csv of a run."
     )
     with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.reader(stream, strict=True)
         try:
-            return _collect(reader, path)
+            return collect(reader, path)
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"`scores` must be a text file in UTF-8, got {path} ({error.reason}); "
@@ -136,7 +212,7 @@ class _Reader(Protocol):
     def __next__(self) -> list[str]: ...
 
 
-def _collect(reader: _Reader, path: Path) -> Scores:
+def _header(reader: _Reader, path: Path) -> list[str]:
     header = next(reader, None)
     if header is None:
         raise ValueError(
@@ -144,11 +220,17 @@ def _collect(reader: _Reader, path: Path) -> Scores:
             "the run that wrote it did not finish: run it again."
         )
     _check_header(header, path)
+    return header
+
+
+def _rows(
+    reader: _Reader, header: list[str], path: Path
+) -> Iterator[tuple[list[str], float, str, bool]]:
+    """Yield the fields of each row, its score, its attack type, and if the subjects are one."""
     width = len(header)
     probe, reference, score_at = (header.index(name) for name in REQUIRED_COLUMNS)
     attack_at = header.index(ATTACK_COLUMN) if ATTACK_COLUMN in header else None
-    genuine, impostor = array("d"), array("d")
-    attacks: dict[str, array[float]] = {}
+    known = set()
     for row in reader:
         if len(row) != width:
             if not row:
@@ -156,22 +238,76 @@ def _collect(reader: _Reader, path: Path) -> Scores:
             raise _cut_row(len(row), width, reader.line_num, path)
         score = _number(row[score_at], reader.line_num, path)
         attack = row[attack_at] if attack_at is not None else ""
+        if attack and attack not in known:
+            _check_attack(attack, reader.line_num, path)
+            known.add(attack)
+        yield row, score, attack, row[probe] == row[reference]
+
+
+def _no_rows(path: Path) -> ValueError:
+    return ValueError(
+        f"`scores` must hold at least one row below the header, got none in {path}; "
+        "the run that wrote it did not finish: run it again."
+    )
+
+
+def _collect(reader: _Reader, path: Path) -> Scores:
+    genuine, impostor = array("d"), array("d")
+    attacks: dict[str, array[float]] = {}
+    for _, score, attack, mated in _rows(reader, _header(reader, path), path):
         if attack:
-            if attack not in attacks:
-                _check_attack(attack, reader.line_num, path)
-                attacks[attack] = array("d")
-            attacks[attack].append(score)
-        elif row[probe] == row[reference]:
+            attacks.setdefault(attack, array("d")).append(score)
+        elif mated:
             genuine.append(score)
         else:
             impostor.append(score)
     if not (genuine or impostor or attacks):
-        raise ValueError(
-            f"`scores` must hold at least one row below the header, got none in {path}; "
-            "the run that wrote it did not finish: run it again."
-        )
+        raise _no_rows(path)
     as_arrays = {name: np.frombuffer(values) for name, values in attacks.items()}
     return Scores(np.array(genuine), np.array(impostor), as_arrays)
+
+
+def _collect_all(reader: _Reader, path: Path) -> Comparisons:
+    header = _header(reader, path)
+    subject_columns = [header.index(name) for name in REQUIRED_COLUMNS[:2]]
+    template_columns = [header.index(n) if n in header else None for n in TEMPLATE_COLUMNS]
+    scores, kinds = array("d"), array("h")
+    subjects, templates = array("i"), array("i")  # of probe, then reference, row after row
+    # number of each name, in the order of their first rows
+    seen_kinds: dict[str, int] = dict.fromkeys(_BONA_FIDE, 0) | {"impostor": 1}
+    seen_subjects: dict[str, int] = {}
+    seen_templates: dict[str, int] = {}
+    for row, score, attack, mated in _rows(reader, header, path):
+        scores.append(score)
+        if attack in _BONA_FIDE:
+            raise _no_attack(attack)
+        kind = attack or _BONA_FIDE[not mated]
+        kinds.append(seen_kinds.setdefault(kind, len(seen_kinds)))
+        for column in subject_columns:
+            subjects.append(seen_subjects.setdefault(row[column], len(seen_subjects)))
+        for at in template_columns:
+            number = -1
+            if at is not None:
+                number = seen_templates.setdefault(row[at], len(seen_templates))
+            templates.append(number)
+    if not scores:
+        raise _no_rows(path)
+    names = [*_BONA_FIDE, *sorted(seen_kinds.keys() - set(_BONA_FIDE))]
+    in_order = np.array([names.index(kind) for kind in seen_kinds], dtype=np.int16)
+    by_role = [
+        np.array(values, dtype=np.int32).reshape(-1, 2).T for values in (subjects, templates)
+    ]
+    return Comparisons(
+        score=np.array(scores),
+        kind=in_order[np.array(kinds)],
+        kinds=tuple(names),
+        probe_subject=by_role[0][0],
+        reference_subject=by_role[0][1],
+        subjects=tuple(seen_subjects),
+        probe=by_role[1][0],
+        reference=by_role[1][1],
+        templates=tuple(seen_templates),
+    )
 
 
 def _check_header(header: list[str], path: Path) -> None:
@@ -222,6 +358,13 @@ def _cut_row(fields: int, width: int, line: int, path: Path) -> ValueError:
         f"`scores` must have {width} fields a row as in the header, got {fields} on line {line} "
         f"of {path}; the file was cut, or its probes do not all carry the same attributes: "
         "run the pipeline again."
+    )
+
+
+def _no_attack(name: str) -> ValueError:
+    return ValueError(
+        f"`attacks` must not use the name of a bona fide class, got {name!r}; "
+        "rename that attack type."
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bob_recon_plugin.scores import Scores, load
+from bob_recon_plugin.scores import Scores, load, read
 
 HEADER = "probe_template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score"
 FULL = f"{HEADER},probe_attack_type"
@@ -149,3 +149,42 @@ def test_a_million_rows_are_read_in_seconds(file: Path) -> None:
     assert time.perf_counter() - start < 30
     assert scores.attacks["type1"].size == 250_000
     assert scores.genuine.size + scores.impostor.size == 750_000
+
+
+def test_rows_keep_who_was_compared_with_whom(file: Path) -> None:
+    write(
+        file,
+        FULL,
+        "x,X,a0,A,0.4,print",
+        "a1,A,a0,A,0.9,",
+        "b1,B,a0,A,nan,",
+        "a0,A,a0,A,0.7,mask",
+    )
+    rows = read(file)
+    assert rows.kinds == ("genuine", "impostor", "mask", "print")
+    assert rows.attacks == ("mask", "print")
+    assert [rows.kinds[k] for k in rows.kind] == ["print", "genuine", "impostor", "mask"]
+    assert [rows.subjects[i] for i in rows.probe_subject] == ["X", "A", "B", "A"]
+    assert [rows.subjects[i] for i in rows.reference_subject] == ["A"] * 4
+    assert [rows.templates[i] for i in rows.probe] == ["x", "a1", "b1", "a0"]
+    assert [rows.templates[i] for i in rows.reference] == ["a0"] * 4
+    assert rows.rows("impostor").tolist() == [2]
+    both = rows.scores(), load(file)
+    for one, other in zip(
+        *[(s.genuine, s.impostor, *s.attacks.values()) for s in both], strict=True
+    ):
+        assert one.tolist() == other.tolist()
+    assert both[0].not_acquired == both[1].not_acquired
+
+
+def test_rows_without_template_columns_have_none(file: Path) -> None:
+    write(file, "probe_subject_id,bio_ref_subject_id,score", "A,A,0.9")
+    rows = read(file)
+    assert (rows.probe.tolist(), rows.reference.tolist(), rows.templates) == ([-1], [-1], ())
+
+
+def test_a_row_named_genuine_is_refused_with_its_identities_too(file: Path) -> None:
+    write(file, FULL, "a1,A,a0,A,0.9,genuine")
+    for reader in (load, read):
+        with pytest.raises(ValueError, match="`attacks` must not use the name of a bona fide"):
+            reader(file)

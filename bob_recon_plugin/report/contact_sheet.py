@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .._files import whole_or_nothing
 from .._validation import InputError
+from ..originals import crop
 
 logger = logging.getLogger(__name__)
 
@@ -36,24 +37,11 @@ class Person:
     shown: dict[str, tuple[str, float]]  # attack type -> (probe key, score)
 
 
-def _aligned(sample: Any, fixed: Any, positions: dict[str, tuple[float, float]]) -> np.ndarray:
-    """Crop an image as the decoder sees faces; without eye positions, show it whole."""
-    from bob.bio.face.preprocessor.croppers import FaceEyesNorm
-
-    image = np.asarray(sample.data)
-    if image.ndim == 2:
-        image = np.stack([image] * 3)
-    eyes = fixed or getattr(sample, "annotations", None)
-    if eyes and {"reye", "leye"} <= set(eyes):
-        image = FaceEyesNorm(positions, (_SIDE, _SIDE)).transform(image, eyes)
-    picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0))
-    return np.asarray(picture.resize((_SIDE, _SIDE))).transpose(2, 0, 1)
-
-
 def _original(sample: Any, fixed: Any, positions: dict[str, tuple[float, float]]) -> np.ndarray:
     """Return the aligned image, or a grey one where it cannot be shown: a picture stops no run."""
     try:
-        return _aligned(sample, fixed, positions)
+        eyes = fixed or getattr(sample, "annotations", None)
+        return crop(sample.data, eyes, positions, (_SIDE, _SIDE))
     except InputError:
         raise  # the run would end in it too, later
     except Exception as error:  # any database and any annotation may come here

@@ -1,0 +1,111 @@
+"""``bob bio recon report``: the page that tells what a run found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path())
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False),
+    default="report.html",
+    show_default=True,
+    help="The HTML file to write.",
+)
+@click.option(
+    "--fmr",
+    "fmrs",
+    type=click.FloatRange(0, 1),
+    multiple=True,
+    default=(1e-2, 1e-3),
+    show_default=True,
+    metavar="RATE",
+    help="False match rate, from 0 to 1, to set a threshold at; may be given several times.",
+)
+@click.option("--pdf", is_flag=True, help="Also a PDF: headline, rates and figures, no faces.")
+@click.option("--png", is_flag=True, help="Also each figure as a PNG file.")
+@click.option(
+    "--faces/--no-faces",
+    default=True,
+    show_default=True,
+    help="Show faces. They are real people's where the database is; leave them out to pass it on.",
+)
+@click.option(
+    "--originals",
+    metavar="DATABASE",
+    help="Database of the images behind the templates: a resource such as recon-lfw-view2, or a "
+    "Python file that sets `database`. Default: the run's own, if it can be opened again.",
+)
+@click.option(
+    "--quality",
+    type=click.IntRange(min=0),
+    default=500,
+    show_default=True,
+    metavar="N",
+    help="Measure image quality on so many reconstructions; 0 leaves it out.",
+)
+@click.option(
+    "--recognizer",
+    metavar="NAME",
+    help="Recognition model for the identity of reconstructions, not the one that was inverted. "
+    "Default: another one whose weights are installed.",
+)
+@click.option(
+    "--folds",
+    "pairs",
+    type=click.Path(),
+    metavar="PAIRS",
+    help="pairs.txt of LFW view 2, to average over its folds. Default: the run's own.",
+)
+@click.option(
+    "--replicates",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Draws of the bootstrap over people; 0 leaves it out.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap."
+)
+def report(runs: tuple[str, ...], output: str, originals: str | None, **options: Any) -> None:
+    """Write a report of one or several runs, as one HTML file that needs nothing else.
+
+    A RUN is the output folder of `bob bio pipeline simple ... recon -o RUN`, or a score file.
+    Where a folder has dev and eval, dev sets the thresholds and eval is reported. Several runs
+    begin with a matrix of inverted by attacked system, which is also written as CSV.
+
+    The page has no script and loads nothing. --pdf is drawn by matplotlib, so it works on any
+    machine; for the full page with faces print the HTML file from a browser.
+
+    \b
+    Examples:
+        bob bio recon report results
+        bob bio recon report lfw -o lfw.html --fmr 1e-3 --fmr 1e-4 --pdf --png
+        bob bio recon report lfw --no-faces --recognizer edgeface-s
+        bob bio recon report a-on-a a-on-b b-on-b -o matrix.html
+    """
+    from bob_recon_plugin._validation import told_to_user
+    from bob_recon_plugin.report.build import Options, write_report
+
+    with told_to_user():
+        database = None if originals is None else _database(originals)
+        for path in write_report(runs, output, Options(originals=database, **options)):
+            click.echo(path)
+
+
+def _database(name: str) -> Any:
+    """Load a database as `bob bio pipeline simple` does: by resource or by file."""
+    from clapper.config import load
+
+    try:
+        return load([name], entry_point_group="bob.bio.config", attribute_name="database")
+    except (AttributeError, ImportError, OSError, ValueError) as error:
+        raise ValueError(
+            "`originals` must be a database resource such as recon-lfw-view2, or a Python file "
+            f"that sets `database`, got {name} ({error}); name the database of the run."
+        ) from error

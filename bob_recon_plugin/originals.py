@@ -1,0 +1,129 @@
+"""The images behind templates, cropped as a decoder draws faces."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .decoders.card import FFHQ_POSITIONS
+
+logger = logging.getLogger(__name__)
+
+Positions = Mapping[str, tuple[float, float]]
+
+
+def crop(image: Any, eyes: Any, positions: Positions, size: tuple[int, int]) -> np.ndarray:
+    """Crop an image to eye positions; without eyes, show it whole.
+
+    Parameters
+    ----------
+    image : array of shape (3, H, W) or (H, W)
+        [0, 255].
+    eyes : mapping or None
+        ``reye`` and ``leye`` in the image, (y, x).
+    positions : mapping
+        The same two in the result.
+    size : (int, int)
+        Height and width of the result.
+
+    Returns
+    -------
+    ndarray of shape (3, height, width), uint8, RGB
+    """
+    from bob.bio.face.preprocessor.croppers import FaceEyesNorm
+
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = np.stack([image] * 3)
+    if eyes and {"reye", "leye"} <= set(eyes):
+        image = FaceEyesNorm(dict(positions), size).transform(image, eyes)
+    picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+    return np.asarray(picture.resize((size[1], size[0]))).transpose(2, 0, 1)
+
+
+class Originals:
+    """Crops of the images from which templates were made, by template.
+
+    Parameters
+    ----------
+    database : Bob database
+        Of the run.
+    groups : iterable of str
+        Those of the scores.
+    positions : mapping, optional
+        Where the decoder puts the eyes, (y, x).
+    """
+
+    def __init__(
+        self, database: Any, groups: Iterable[str], positions: Positions | None = None
+    ) -> None:
+        self.name = type(database).__name__
+        self.positions = dict(positions or FFHQ_POSITIONS)
+        self.fixed = getattr(database, "fixed_positions", None)
+        self.samples: dict[str, Any] = {}
+        for group in groups:
+            sets = [*database.references(group=group), *database.probes(group=group)]
+            for sample_set in sets:
+                self.samples.setdefault(str(sample_set.template_id), sample_set.samples[0])
+                self.samples.setdefault(str(sample_set.key), sample_set.samples[0])
+
+    def get(self, template: str, size: tuple[int, int] = (112, 112)) -> np.ndarray | None:
+        """Crop of a template's first image, or None where it cannot be had.
+
+        Parameters
+        ----------
+        template : str
+            ``template_id`` of a reference or a probe.
+        size : (int, int)
+            Height and width.
+
+        Returns
+        -------
+        ndarray of shape (3, height, width), uint8, or None
+        """
+        sample = self.samples.get(template)
+        if sample is None:
+            return None
+        try:
+            eyes = self.fixed or getattr(sample, "annotations", None)
+            return crop(sample.data, eyes, self.positions, size)
+        except Exception as error:  # any database and any annotation may come here
+            logger.warning(f"No original of {template}: {error}")
+            return None
+
+
+def reopen(about: Mapping[str, Any]) -> Any:
+    """Open the database of a run again, from its record.
+
+    Parameters
+    ----------
+    about : mapping
+        What `run_record.describe_database` noted.
+
+    Returns
+    -------
+    Bob database
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If it is none of this package, or its images are gone.
+    """
+    from . import database as ours
+
+    name = about.get("class")
+    if name not in ours.__all__ or not str(name).endswith("Database"):
+        raise ValueError(f"the run's database, {name or 'not recorded'}, cannot be opened by name")
+    made_by = getattr(ours, str(name))
+    known = signature(made_by).parameters
+    return made_by(**{key: value for key, value in about.items() if key in known})
+
+
+def source_of(template: str, attack: str) -> str:
+    """Template that an attack's ``probe_template_id`` was made from: "type2/A/1" gives "A/1"."""
+    return template.removeprefix(f"{attack}/")

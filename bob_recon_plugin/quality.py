@@ -1,0 +1,155 @@
+"""How like a reconstruction is to the image behind the template, beside what the system says."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .decoders.card import FFHQ_POSITIONS
+from .losses import ssim
+from .originals import Positions, crop
+from .recognizers import RecognizerTransformer, get, names
+from .recognizers._weights import locate
+
+_BATCH = 64
+_LPIPS_FILE = "alexnet-owt-7be5be79.pth"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Mean and standard deviation over pairs; `note` says what it is, or why there is none."""
+
+    name: str
+    mean: float | None
+    deviation: float | None
+    note: str
+
+    @classmethod
+    def of(cls, name: str, values: np.ndarray, note: str) -> Measure:
+        """Summary of one value a pair."""
+        spread = len(values) > 1 and np.isfinite(values).all()  # PSNR of equal images is infinite
+        deviation = float(values.std(ddof=1)) if spread else None
+        return cls(name, float(values.mean()), deviation, note)
+
+
+def second_recognizer(used: Sequence[str]) -> str | None:
+    """First recognition model whose weights are here and that is not among `used`."""
+    for name in names():
+        try:
+            if name not in used and locate(get(name)).is_file():
+                return name
+        except FileNotFoundError:  # its package is not installed
+            continue
+    return None
+
+
+def measure(
+    originals: np.ndarray,
+    reconstructions: np.ndarray,
+    recognizer: str | None,
+    positions: Positions | None = None,
+) -> list[Measure]:
+    """Compare reconstructions with the images behind their templates.
+
+    Parameters
+    ----------
+    originals, reconstructions : ndarray of shape (n, 3, H, W), uint8
+        RGB, [0, 255], eyes at one place; row i of both is one person, and rows are of different
+        people if they can be.
+    recognizer : str or None
+        A recognition model that had no part in the training; None leaves the identity out.
+    positions : mapping, optional
+        Where the eyes are in these images, (y, x).
+
+    Returns
+    -------
+    list of Measure
+        SSIM, PSNR, LPIPS, and the identity's cosine, against its own original and another's.
+
+    Raises
+    ------
+    ValueError
+        For arrays of other shapes.
+    """
+    if originals.shape != reconstructions.shape or originals.ndim != 4 or not len(originals):
+        raise ValueError(
+            "`originals` and `reconstructions` must have one shape (n, 3, H, W), n > 0, got "
+            f"{originals.shape} and {reconstructions.shape}; crop both to one size."
+        )
+    found = [
+        Measure.of("SSIM", _ssim(originals, reconstructions), "1 for equal images; Wang 2004"),
+        Measure.of("PSNR", psnr(originals, reconstructions), "dB, peak 255; higher is closer"),
+        _lpips(originals, reconstructions),
+    ]
+    return found + _identity(originals, reconstructions, recognizer, positions or FFHQ_POSITIONS)
+
+
+def psnr(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """Peak signal-to-noise ratio of each pair in dB, shape (n,); infinite for equal images."""
+    difference = originals.astype(np.float64) - reconstructions
+    error = (difference**2).mean(axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(255.0**2 / error)
+
+
+def _batches(*arrays: np.ndarray) -> Any:
+    for start in range(0, len(arrays[0]), _BATCH):
+        part = slice(start, start + _BATCH)
+        yield tuple(torch.from_numpy(np.ascontiguousarray(a[part])).float() / 255 for a in arrays)
+
+
+@torch.inference_mode()
+def _ssim(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    return np.concatenate([ssim(x, y).numpy() for x, y in _batches(originals, reconstructions)])
+
+
+def lpips_weights() -> Path:
+    """Where LPIPS looks for the weights of AlexNet: nothing is ever downloaded for it."""
+    return Path(torch.hub.get_dir(), "checkpoints", _LPIPS_FILE)
+
+
+@torch.inference_mode()
+def _lpips(originals: np.ndarray, reconstructions: np.ndarray) -> Measure:
+    if importlib.util.find_spec("torchmetrics") is None:
+        return Measure("LPIPS", None, None, "not measured: torchmetrics is not installed")
+    if not lpips_weights().is_file():
+        note = f"not measured: {_LPIPS_FILE} is not in the folder of torch's checkpoints"
+        return Measure("LPIPS", None, None, note)
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    network = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
+    values = []
+    for x, y in _batches(originals, reconstructions):
+        values += [float(network(x[i : i + 1], y[i : i + 1])) for i in range(len(x))]
+    return Measure.of("LPIPS", np.array(values), "AlexNet; 0 for equal images; Zhang 2018")
+
+
+def _identity(
+    originals: np.ndarray,
+    reconstructions: np.ndarray,
+    recognizer: str | None,
+    positions: Positions,
+) -> list[Measure]:
+    if recognizer is None:
+        why = "not measured: no second recognition model is installed"
+        return [Measure("Identity cosine", None, None, why)]
+    about = get(recognizer)
+    embed = RecognizerTransformer(recognizer, device="cpu")
+    vectors = []
+    for images in (originals, reconstructions):
+        crops = [crop(x, positions, about.cropped_positions, about.image_size) for x in images]
+        rows = embed.transform(np.stack(crops)).astype(np.float64)
+        vectors.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    own = (vectors[0] * vectors[1]).sum(axis=1)
+    found = [Measure.of("Identity cosine", own, f"{recognizer}, which had no part in the training")]
+    if len(own) > 1:
+        other = (np.roll(vectors[0], 1, axis=0) * vectors[1]).sum(axis=1)
+        note = f"{recognizer}: reconstruction against the next person's image, to compare with"
+        found.append(Measure.of("Identity cosine, another person", other, note))
+    return found

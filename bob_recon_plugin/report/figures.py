@@ -1,0 +1,244 @@
+"""The figures of a run, drawn once for page, PNG and PDF."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.special import ndtri
+
+from bob_recon_plugin.metrics import Rate
+from bob_recon_plugin.verdict import Verdict
+
+from .style import ACCENT, INK, RULE, colour, count, dashes, label, number, percent
+from .table import short
+
+_WIDTH = 7.2  # inches
+_BINS = 90
+_LOOK: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": "#8c8c8c",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": "#4d4d4d",
+    "ytick.color": "#4d4d4d",
+    "axes.grid": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "svg.hashsalt": "bob_recon_plugin",
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A figure with what stands under it, and what is read to those who do not see it."""
+
+    name: str
+    figure: Figure
+    caption: str
+    alt: str
+
+    def data_uri(self) -> str:
+        """The figure as an SVG inside an address: no file beside the page is needed."""
+        stream = io.BytesIO()
+        with _look():
+            # no date and no creator: the same numbers give the same bytes
+            nothing = {"Date": None, "Creator": None}
+            self.figure.savefig(stream, format="svg", metadata=nothing)
+        return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+@contextmanager
+def _look() -> Iterator[None]:
+    with matplotlib.rc_context(_LOOK):
+        yield
+
+
+def draw(verdict: Verdict) -> list[Picture]:
+    """Draw the figures of a run: histograms, SAR against FMR, DET."""
+    with _look():
+        return [histograms(verdict), success(verdict), trade_off(verdict)]
+
+
+def _classes(verdict: Verdict) -> dict[str, np.ndarray]:
+    scores = verdict.scores
+    every = {"impostor": scores.impostor, "genuine": scores.genuine, **scores.attacks}
+    return {name: values for name, values in every.items() if len(values)}
+
+
+def _figure(height: float, rows: int = 1) -> tuple[Figure, list[Any]]:
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    return figure, list(axes)
+
+
+def histograms(verdict: Verdict) -> Picture:
+    """Scores of every class on one axis, one below the other, with the thresholds through all."""
+    classes = _classes(verdict)
+    figure, axes = _figure(0.75 + 0.82 * len(classes), len(classes))
+    low = min(float(values.min()) for values in classes.values())
+    high = max(float(values.max()) for values in classes.values())
+    edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+    names = list(verdict.scores.attacks)
+    for ax, (kind, values) in zip(axes, classes.items(), strict=True):
+        shares = np.histogram(values, edges)[0] / len(values)
+        ax.stairs(shares, edges, fill=True, color=colour(kind, names), alpha=0.85)
+        ax.set_yticks([])
+        ax.grid(False)
+        ax.spines["left"].set_visible(False)
+        ax.set_ylim(0, 1.12 * max(shares.max(), 1e-9))
+        words = f"{label(kind)}\n{count(len(values))} scores"
+        ax.set_ylabel(words, rotation=0, ha="right", va="center", color=INK)
+        for point, style in zip(verdict.points, _marks(len(verdict.points)), strict=True):
+            ax.axvline(point.threshold, color=ACCENT, linewidth=1, linestyle=style)
+    _name_thresholds(axes[0], verdict)
+    axes[-1].set_xlabel("score: more alike to the right, accepted at or right of a threshold")
+    means = ", ".join(f"{label(k)} {number(verdict.means[k])}" for k in classes)
+    cuts = ", ".join(f"{number(p.threshold)} at FMR {short(p.target)}" for p in verdict.points)
+    caption = (
+        "Scores by class, each scaled to its own height. What lies right of a threshold (vertical "
+        f"line) is accepted. Mean scores: {means}.{_cosine(verdict)}"
+    )
+    return Picture(
+        "histograms", figure, caption, f"Score histograms. {caption} Thresholds: {cuts}."
+    )
+
+
+def _cosine(verdict: Verdict) -> str:
+    """How Bob's usual comparison writes a cosine."""
+    plain = verdict.run.identity.get("algorithm") == "Distance()"
+    return " A score is the negated cosine distance: add 1 for the cosine." if plain else ""
+
+
+def _marks(n: int) -> list[Any]:
+    styles: list[Any] = ["-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 1, 1, 1))]
+    return [styles[i % len(styles)] for i in range(n)]
+
+
+def _name_thresholds(ax: Any, verdict: Verdict) -> None:
+    """Write the FMR over each line; near ones to either side."""
+    ordered = sorted(verdict.points, key=lambda p: p.threshold)
+    for i, point in enumerate(ordered):
+        right = i == len(ordered) - 1 or i > 0
+        ax.annotate(
+            f"FMR {short(point.target)}",
+            (point.threshold, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3 if right else -3, 2 + 10 * max(0, i - 1)),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            fontsize=8.5,
+            color=ACCENT,
+        )
+
+
+def _floor(n: int) -> float:
+    return 0.5 / max(n, 1)
+
+
+def success(verdict: Verdict) -> Picture:
+    """TMR and SAR at every threshold, against the FMR that it stands for."""
+    curves = verdict.curves
+    figure, (ax,) = _figure(3.0)
+    names = list(curves.sar)
+    # of all thresholds with one FMR the highest, an impostor's score: the one that the table takes
+    x, at = np.unique(curves.fmr, return_index=True)
+    x, at = x[x > 0], at[x > 0]
+    for kind, rates in {"genuine": curves.tmr, **curves.sar}.items():
+        name = "TMR" if kind == "genuine" else f"SAR {label(kind)}".replace(" attack", "")
+        style = {"color": colour(kind, names), "linestyle": dashes(kind, names)}
+        ax.step(x, rates[at], where="post", label=name, **style)
+    for point, mark in zip(verdict.points, _marks(len(verdict.points)), strict=True):
+        ax.axvline(point.target, color=ACCENT, linewidth=1, linestyle=mark)
+        for kind, rate in point.sar.items():
+            if rate.n:
+                _bar(ax, point.target, rate, colour(kind, names))
+    ax.set_xscale("log")
+    ax.set_xlim(min([x.min(), *(p.target for p in verdict.points if p.target)]) / 1.3, 1)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_yticks(np.linspace(0, 1, 6), [f"{v} %" for v in range(0, 101, 20)])
+    ax.set_xlabel("FMR: share of zero-effort impostors accepted")
+    ax.set_ylabel("accepted")
+    ax.legend(loc="lower right")
+    told = "; ".join(
+        f"at FMR {short(p.target)} "
+        + ", ".join(f"{label(k)} {percent(r.value)}" for k, r in p.sar.items() if r.n)
+        for p in verdict.points
+    )
+    caption = (
+        "Success of the attacks against the false match rate that the operator allows (ROC of the "
+        "genuine users beside it). Bars: 95 % Clopper-Pearson at the targets (vertical lines)."
+    )
+    return Picture("sar-fmr", figure, caption, f"{caption} SAR {told}.")
+
+
+def _bar(ax: Any, x: float, rate: Rate, shade: str) -> None:
+    """A rate and its interval; lengths are never below zero by rounding."""
+    if x > 0:
+        ends = np.maximum([[rate.value - rate.low], [rate.high - rate.value]], 0)
+        ax.errorbar(x, rate.value, ends, fmt="o", markersize=4, capsize=3, linewidth=1, color=shade)
+
+
+def trade_off(verdict: Verdict) -> Picture:
+    """DET: genuine users rejected against impostors, and against attacks, accepted."""
+    curves = verdict.curves
+    figure, (ax,) = _figure(3.9)
+    names = list(curves.sar)
+    floor_y = _floor(curves.genuine)
+    fnmr = np.clip(1 - curves.tmr, floor_y, 1 - floor_y)
+    floor_x = _floor(curves.impostors)
+    for kind, rates in {"impostor": curves.fmr, **curves.sar}.items():
+        style = {"color": colour(kind, names), "linestyle": dashes(kind, names)}
+        x = np.clip(rates, floor_x, 1 - floor_x)
+        ax.plot(ndtri(x), ndtri(fnmr), label=label(kind), **style)
+    operating = verdict.points[verdict.headline]
+    rejected = np.clip(1 - operating.tmr.value, floor_y, 1 - floor_y)
+    ax.axhline(ndtri(rejected), color=ACCENT, linewidth=1)
+    ax.annotate(
+        f"threshold of FMR {short(operating.target)}",
+        (0.55, ndtri(rejected)),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8.5,
+        color=ACCENT,
+    )
+    _probit_axis(ax.set_xticks, ax.set_xlim, floor_x)
+    _probit_axis(ax.set_yticks, ax.set_ylim, floor_y)
+    ax.set_xlabel("accepted: FMR of impostors, SAR of attacks")
+    ax.set_ylabel("FNMR: genuine rejected")
+    ax.legend(loc="upper right")
+    sar = ", ".join(f"{label(k)} {percent(r.value)}" for k, r in operating.sar.items() if r.n)
+    caption = (
+        "DET, axes by the normal distribution. To be safe an attack's curve must lie as far left "
+        "as the impostors'. A rate of zero is drawn at half a score."
+    )
+    told = (
+        f" At FMR {short(operating.target)}: FNMR {percent(1 - operating.tmr.value)}, "
+        f"impostors {percent(operating.fmr.value)}, {sar}."
+    )
+    return Picture("det", figure, caption, caption + told)
+
+
+_TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)
+
+
+def _probit_axis(set_ticks: Any, set_limits: Any, floor: float) -> None:
+    shown = [tick for tick in _TICKS if floor <= tick <= 1 - floor]
+    set_ticks([ndtri(t) for t in shown], [f"{100 * t:g} %" for t in shown])
+    set_limits(ndtri(floor) - 0.15, ndtri(1 - floor) + 0.15)
