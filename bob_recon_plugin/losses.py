@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
@@ -160,11 +161,18 @@ def _vgg16_features() -> tuple[nn.Sequential, dict[str, int]]:
     return nn.Sequential(*modules), relus
 
 
-def _imagenet_weights() -> dict[str, torch.Tensor]:
-    from torchvision.models import VGG16_Weights
+def _imagenet_weights(path: Path | None = None) -> dict[str, torch.Tensor]:
+    if path is None:
+        from torchvision.models import VGG16_Weights
 
-    state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True)
+        state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
     return {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
+
+
+#: Activations that the perceptual term compares where none are named.
+PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
 
 class Perceptual(nn.Module):
@@ -177,10 +185,11 @@ class Perceptual(nn.Module):
 
     Parameters
     ----------
-    weights : {"imagenet", None} or mapping
+    weights : {"imagenet", None}, Path or mapping
         "imagenet": torchvision's ``VGG16_Weights.IMAGENET1K_V1``, downloaded (528 MB) now, or
         read from ``$TORCH_HOME/hub/checkpoints/vgg16-397923af.pth`` when it is there.
-        None: random, for tests. A state dict of torchvision's ``vgg16().features``.
+        A Path: an own copy of that file. None: random, for tests. A state dict of
+        torchvision's ``vgg16().features``.
     layers : sequence of str
         Names such as "relu3_3": the third activation of the third block.
 
@@ -198,8 +207,8 @@ class Perceptual(nn.Module):
 
     def __init__(
         self,
-        weights: str | Mapping[str, torch.Tensor] | None = "imagenet",
-        layers: Sequence[str] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+        weights: str | Path | Mapping[str, torch.Tensor] | None = "imagenet",
+        layers: Sequence[str] = PERCEPTUAL_LAYERS,
     ):
         super().__init__()
         features, relus = _vgg16_features()
@@ -208,6 +217,8 @@ class Perceptual(nn.Module):
         if isinstance(weights, str):
             one_of("weights", weights, ["imagenet"])
             weights = _imagenet_weights()
+        elif isinstance(weights, Path):
+            weights = _imagenet_weights(weights)
         if weights is not None:
             features.load_state_dict(weights)
         self.layers = tuple(layers)

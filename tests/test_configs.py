@@ -11,6 +11,8 @@ import click
 import pytest
 from clapper.config import load
 
+from bob_recon_plugin.recognizers import identify
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 GROUPS = ("bob.bio.config", "bob.bio.pipeline", "bob.bio.database")
 OURS = {
@@ -20,6 +22,8 @@ OURS = {
 #: what a resource builds, and what stands before it in a chain
 BUILDS = {
     "arcface-mbf": ("pipeline", ["recon-demo-database"]),
+    "edgeface-s": ("pipeline", ["recon-demo-database"]),
+    "sface": ("pipeline", ["recon-demo-database"]),
     "recon": ("pipeline", ["arcface-mbf"]),
     "recon-demo": ("pipeline", []),
 }
@@ -61,7 +65,10 @@ def test_resources_build(name, by):
     last = name if by == "name" else _path(name)
     module = load([*before, last], entry_point_group="bob.bio.config")
     built = getattr(module, attribute)
-    assert type(built).__name__ == ("PipelineSimple" if name == "arcface-mbf" else "AttackPipeline")
+    attacks = name.startswith("recon")
+    assert type(built).__name__ == ("AttackPipeline" if attacks else "PipelineSimple")
+    if not attacks:
+        assert identify(built.transformer).name == name
     if name == "recon-demo":
         assert type(module.database).__name__ == "DemoDatabase"
 
@@ -84,7 +91,7 @@ def test_names_in_other_groups_point_to_the_same_files(group):
 
 
 def test_readme_names_what_exists():
-    names = set(re.findall(r"`(recon-[a-z0-9-]+|arcface-mbf)`", README))
+    names = set(re.findall(r"`(recon-[a-z0-9-]+|arcface-mbf|edgeface-s|sface)`", README))
     assert names <= set(OURS["bob.bio.config"])
     assert {n for n in OURS["bob.bio.config"] if n.count("-") < 2} <= names | {"recon"}
 

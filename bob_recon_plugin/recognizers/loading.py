@@ -10,7 +10,7 @@ from ._description import Recognizer
 from ._weights import verified
 from .backbones import load_backbone
 from .module import RecognizerModule
-from .onnx import check_batches, load_onnx
+from .onnx import ensure_batches, load_onnx
 from .registry import get
 
 
@@ -41,6 +41,6 @@ def load_module(recognizer: str | Recognizer, weights: str | Path | None = None)
     path = verified(recognizer, weights)
     if recognizer.network == "onnx":
         module = RecognizerModule(recognizer, load_onnx(path))
-        check_batches(module, path)
+        ensure_batches(module, path)
         return module
     return RecognizerModule(recognizer, load_backbone(recognizer, path))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnx
 import torch
 from onnx2torch import convert
 from onnx2torch.node_converters.activations import OnnxPReLU
 from torch import fx, nn
+from torch.fx.experimental.optimization import fuse
 
+from ._onnx_batches import open_batch
+from ._onnx_mending import mended
 from .module import FixedPReLU, RecognizerModule
 
 
@@ -71,15 +75,17 @@ def load_onnx(path: Path) -> nn.Module:
     """
     model = _read(path)
     try:
-        network = convert(model)
+        network = convert(mended(model))
     except Exception as error:  # onnx2torch raises what the operator happens to raise
         raise ValueError(
             f"`weights` must be a network that onnx2torch converts, got {path} "
             f"({type(error).__name__}: {error}); export it again with plain operators."
         ) from error
     _fix_prelus(network)
+    # batch normalisations become part of the convolutions before them
+    fused = fuse(network.eval(), inplace=True, no_trace=True)
     # faster for convolutions; networks written in torch may rely on the other layout
-    return network.to(memory_format=torch.channels_last)
+    return fused.to(memory_format=torch.channels_last)
 
 
 def _fix_prelus(network: fx.GraphModule) -> None:
@@ -100,8 +106,19 @@ def _fix_prelus(network: fx.GraphModule) -> None:
     network.recompile()
 
 
-def check_batches(module: RecognizerModule, path: Path) -> None:
-    """Raise ValueError unless the network embeds two images at once."""
+def ensure_batches(module: RecognizerModule, path: Path) -> None:
+    """Make the network embed an image in a batch as it does alone, if its file lets it.
+
+    Raises
+    ------
+    ValueError
+        If it does not, or does not take such images at all.
+    """
+    error = _failure(module, 2)
+    if error is None:
+        return
+    with suppress(Exception):  # whatever a converted operator raises; the next line tells
+        open_batch(cast(fx.GraphModule, module.network), module.recognizer.image_size)
     error = _failure(module, 2)
     if error is None:
         return
@@ -118,10 +135,15 @@ def check_batches(module: RecognizerModule, path: Path) -> None:
 
 
 def _failure(module: RecognizerModule, n: int) -> Exception | None:
-    grey = torch.full((n, 3, *module.recognizer.image_size), 127.0)
+    """Why the network does not embed the last of ``n`` images as it does alone."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand((n, 3, *module.recognizer.image_size), generator=generator) * 255
     try:
         with torch.no_grad():
-            module(grey)
+            together = module(images)[-1]
+            alone = module(images[-1:])[0]
     except Exception as error:  # whatever a converted operator raises
         return error
+    if torch.dist(together, alone) > 1e-3 * alone.norm():
+        return ValueError("an image is embedded in another way beside a second one")
     return None

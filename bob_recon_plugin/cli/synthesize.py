@@ -1,0 +1,57 @@
+"""``bob bio recon synthesize``: faces of people who do not exist."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("-n", "n", required=True, type=click.IntRange(1), help="How many faces.")
+@click.option("--output", "-o", required=True, type=click.Path(file_okay=False), help="Folder.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Face i hangs on the seed and i alone.",
+)
+@click.option(
+    "--psi",
+    type=click.FloatRange(0, 2, min_open=True),
+    default=0.85,
+    show_default=True,
+    help="Distance from the average face: at 1 as the generator was trained, below it more alike "
+    "and with fewer faults.",
+)
+@click.option(
+    "--recognizer",
+    "-r",
+    default="arcface-mbf",
+    show_default=True,
+    metavar="NAME",
+    help="Recognition model for whose size and eye positions the faces are cut.",
+)
+def synthesize(n: int, output: str, seed: int, psi: float, recognizer: str) -> None:
+    """Draw aligned faces of people who do not exist, for `bob bio recon prepare`.
+
+    They come from MobileStyleGAN, trained on FFHQ, in the package random-face, and take about a
+    second each and core. The same command again goes on where a stopped one was, and a larger -n
+    adds faces. The generator needs two packages:
+
+    \b
+        pip install openvino
+        pip install --no-deps random-face==2021.7.21.1
+
+    They are less diverse than real faces. As FFHQ, they are licensed CC BY-NC-SA 4.0.
+
+    \b
+    Examples:
+        bob bio recon synthesize -n 10000 -o nobody
+        bob bio recon prepare nobody -r arcface-mbf -o nobody-mbf
+    """
+    from bob_recon_plugin._validation import told_to_user
+    from bob_recon_plugin.training.synthesize import synthesize as draw
+
+    with told_to_user():
+        drawn = draw(n, output, seed=seed, psi=psi, recognizer=recognizer)
+    click.echo(f"{output}: {n} faces, {drawn} of them drawn now.")

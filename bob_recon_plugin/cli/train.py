@@ -1,0 +1,157 @@
+"""``bob bio recon train``: the attack's decoder, from prepared faces."""
+
+from __future__ import annotations
+
+import click
+
+
+def _settings(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise click.BadParameter(f"must be NAME=VALUE, got {name!r}; as in --set nobody=8.")
+    return {name: value for name, _, value in pairs}
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--output", "-o", required=True, type=click.Path(file_okay=False), help="Folder to fill."
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["icip2022", "tifs2024", "best"]),
+    default="best",
+    show_default=True,
+    help="Losses, rates, batches.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=_settings,
+    metavar="NAME=VALUE",
+    help="Set one part of the preset otherwise: a field (batch_size, epochs, learning_rate, "
+    "beta2, halve_every, warmup_steps, nobody, pixel_share, mirror, jitter, ema) or the weight of "
+    "a loss term (mse, mae, dssim, perceptual, identity, identity_cosine; 0 takes it out).",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(["dscasconv", "linear"]),
+    default="dscasconv",
+    show_default=True,
+    help="The network of the paper, or the closed-form linear baseline (seconds).",
+)
+@click.option(
+    "--width",
+    type=click.FloatRange(0, 4, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Multiplier on the channels of dscasconv.",
+)
+@click.option("--alpha", default=0.3, show_default=True, help="Ridge penalty a face, of linear.")
+@click.option(
+    "--start-from",
+    type=click.Path(),
+    help="Decoder to start from, of any recognition model: a linear map joins the two.",
+)
+@click.option("--steps", type=click.IntRange(1), help="Length; default: the preset's epochs.")
+@click.option(
+    "--every",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Steps between two validations, each with a checkpoint and a picture.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="Validations without progress after which the training stops; 0: never.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option(
+    "--devices", type=click.IntRange(1), default=1, show_default=True, help="How many GPUs."
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "32-true", "bf16-mixed", "16-mixed"]),
+    default="auto",
+    show_default=True,
+    help="auto: bf16-mixed on a GPU that has it, else 32-true.",
+)
+@click.option(
+    "--vgg16",
+    type=click.Path(),
+    help="Own copy of torchvision's vgg16-397923af.pth, for the perceptual term of tifs2024; "
+    "without it the file is downloaded (528 MB).",
+)
+@click.option(
+    "--vgg16-layers",
+    default="relu1_2,relu2_2,relu3_3,relu4_3",
+    show_default=True,
+    help="Which activations the perceptual term compares.",
+)
+@click.option("--force", is_flag=True, help="Forget another training in the output folder.")
+def train(
+    data: tuple[str, ...],
+    output: str,
+    preset: str,
+    settings: dict[str, str],
+    decoder: str,
+    alpha: float,
+    start_from: str | None,
+    vgg16: str | None,
+    vgg16_layers: str,
+    force: bool,
+    **plan: object,
+) -> None:
+    """Train the decoder that turns templates of a recognition model back into faces.
+
+    DATA are folders of `bob bio recon prepare`, one or several for the same recognition model.
+    One face in twenty is held out, and the decoder kept is the best on those. Running the same
+    command again goes on where it stopped. Reconstructions are watched in OUTPUT/samples.
+
+    \b
+    Faces of nobody, then the attack on arcface-mbf, then its measure:
+        bob bio recon synthesize -n 3000 -o faces
+        bob bio recon prepare faces --recognizer arcface-mbf -o data
+        bob bio recon train data --width 0.5 -o trained
+        bob config set bob_recon_plugin.decoders.arcface-mbf trained/decoder.safetensors
+        bob bio pipeline simple recon-lfw-view2 arcface-mbf recon -o results
+
+    \b
+    The loss of the paper, another weight of its identity term:
+        bob bio recon train data --preset icip2022 --set identity=0.1 -o icip
+    """
+    from pathlib import Path
+
+    from bob_recon_plugin._validation import told_to_user
+    from bob_recon_plugin.training import presets
+    from bob_recon_plugin.training.dataset import open_datasets
+    from bob_recon_plugin.training.run import Plan, train_linear
+    from bob_recon_plugin.training.run import train as run
+
+    with told_to_user():
+        dataset = open_datasets(data)
+        if decoder == "linear":
+            path = train_linear(dataset, Path(output), alpha, force)
+        else:
+            path = run(
+                dataset,
+                Path(output),
+                Plan(
+                    preset,
+                    presets.get(preset, settings),
+                    start=Path(start_from) if start_from else None,
+                    vgg16=Path(vgg16) if vgg16 else None,
+                    vgg16_layers=tuple(vgg16_layers.split(",")),
+                    **plan,  # type: ignore[arg-type]
+                ),
+                force,
+            )
+    click.echo(f"{path}")

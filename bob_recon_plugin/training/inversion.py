@@ -1,0 +1,204 @@
+"""The training of a decoder as a Lightning module."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from .. import losses
+from .batches import FaceBatches, generator
+from .nobody import NobodysEmbeddings
+from .presets import Preset
+
+_SHIFT = 2  # pixels
+_NOISE = 0.01 * 255
+_HELD_OUT, _NOBODY = 512, 128  # reconstructions looked at in a validation
+_BATCH = 64
+
+
+class _Watched(nn.Module):
+    """The recogniser, behind a small random change of the picture when there is a generator."""
+
+    def __init__(self, recognizer: nn.Module):
+        super().__init__()
+        self.recognizer = recognizer
+        self.generator: torch.Generator | None = None
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        if self.generator is not None:
+            down, right = torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=self.generator)
+            faces = torch.roll(faces, (int(down), int(right)), (2, 3))
+            if torch.rand((), generator=self.generator) < 0.5:
+                faces = faces.flip(3)
+            noise = torch.randn(faces.shape, generator=self.generator)
+            faces = faces + _NOISE * noise.to(faces.device)
+        return self.recognizer(faces.contiguous(memory_format=torch.channels_last))
+
+
+class Inversion(pl.LightningModule):
+    """Train a decoder to invert a recognition model.
+
+    A "batch" of Lightning is the number of a step: the faces are drawn from it
+    (:mod:`~bob_recon_plugin.training.batches`). An "epoch" of Lightning is the
+    stretch of ``every`` steps between two validations.
+
+    Parameters
+    ----------
+    decoder : Module
+    recognizer : Module
+        Of :func:`~bob_recon_plugin.recognizers.load_module`.
+    preset : Preset
+    batches : FaceBatches
+    steps : int
+        Length of the whole training.
+    every : int
+        Steps between two validations.
+    perceptual : Module, optional
+        As for :class:`~bob_recon_plugin.losses.Loss`.
+    """
+
+    strict_loading = False  # checkpoints hold what learns, not the networks that judge
+    minutes = 0.0  # of training until the last validation, set by the log
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        recognizer: nn.Module,
+        preset: Preset,
+        batches: FaceBatches,
+        steps: int,
+        every: int,
+        perceptual: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.decoder = decoder
+        self.average = copy.deepcopy(decoder).eval().requires_grad_(False) if preset.ema else None
+        self.preset, self.batches, self.steps, self.every = preset, batches, steps, every
+        self.watched = _Watched(recognizer)
+        self.loss = losses.Loss(preset.weights, self.watched, perceptual)
+        self.pixel_loss = self._without_identity() if preset.pixel_share else None
+        fitted = batches.embeddings[batches.training].flatten(0, 1)
+        self.nobody = NobodysEmbeddings(fitted)
+
+    def _without_identity(self) -> losses.Loss:
+        weights = {k: v for k, v in self.preset.weights.items() if not k.startswith("identity")}
+        return losses.Loss(weights, perceptual=self.loss.perceptual)
+
+    @property
+    def result(self) -> nn.Module:
+        """The decoder that is kept: the averaged one where the preset averages."""
+        return self.average or self.decoder
+
+    def setup(self, stage: str) -> None:
+        """Move the faces to the device."""
+        self.batches.to(self.device)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adam; its rate is set before every step."""
+        return torch.optim.Adam(self.decoder.parameters(), betas=(0.9, self.preset.beta2))
+
+    def train_dataloader(self) -> DataLoader:
+        """Return the numbers of the steps until the next validation."""
+        start = self.current_epoch * self.every
+        steps = list(range(start, min(start + self.every, self.steps)))
+        return DataLoader(steps, batch_size=None)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader:
+        """Return one number: a validation is one batch to Lightning."""
+        return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
+
+    def _draw(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Generator, bool]:
+        """Draw this process's share of a step: faces, embeddings (more of them), random numbers."""
+        preset, rank, world = self.preset, self.global_rank, self.trainer.world_size
+        random = generator(self.batches.seed, step, rank)
+        first = round(preset.pixel_share * self.steps)
+        seen = min(step, first) * preset.samples + max(0, step - first) * preset.batch_size
+        pixels_only = step < first
+        n = preset.samples if pixels_only else preset.batch_size
+        rows = self.batches.rows(seen, n)[rank::world]
+        mirrored = torch.rand(len(rows), generator=random) < 0.5 if preset.mirror else None
+        faces, embeddings = self.batches.take(rows, mirrored)
+        if preset.nobody and not pixels_only:
+            share = len(range(preset.nobody)[rank::world])
+            embeddings = torch.cat([embeddings, self.nobody.draw(share, random)])
+        return faces, embeddings, random, pixels_only
+
+    def training_step(self, step: int) -> torch.Tensor:
+        """Return the loss of one step."""
+        step = int(step)
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = self.preset.rate(step, self.steps, len(self.batches.training))
+        targets, embeddings, random, pixels_only = self._draw(step)
+        decoded = self.decoder(embeddings)
+        self.watched.generator = random if self.preset.jitter else None
+        loss = self.pixel_loss if pixels_only and self.pixel_loss is not None else self.loss
+        terms = loss(decoded, targets, embeddings)
+        self.terms = {name: value.detach() for name, value in terms.items()}
+        return terms["total"]
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Move the average a little towards the weights of this step."""
+        if self.average is not None:
+            update_average(self.average, self.decoder, self.preset.ema, self.global_step)
+
+    @torch.no_grad()
+    def validation_step(self, _: int) -> None:
+        """Reconstruct held-out faces, and embeddings of nobody, and measure."""
+        self.watched.generator = None
+        rows = self.batches.held_out[:_HELD_OUT]
+        found: dict[str, list[torch.Tensor]] = {"cosine": [], "ssim": [], "mae": [], "nobody": []}
+        for start in range(0, len(rows), _BATCH):
+            faces, embeddings = self.batches.take(rows[start : start + _BATCH])
+            decoded, cosine = self._judged(embeddings)
+            found["cosine"].append(cosine)
+            found["ssim"].append(losses.ssim(decoded, faces))
+            found["mae"].append((decoded - faces).abs().mean((1, 2, 3)))
+        drawn = self.nobody.draw(_NOBODY, generator(self.batches.seed, -1 & 0xFFFF))
+        found["nobody"].append(self._judged(drawn)[1])
+        self.measured = {k: torch.cat(v).mean().item() for k, v in found.items()}
+        self.log_dict({f"val/{k}": v for k, v in self.measured.items()}, batch_size=1)
+
+    def _judged(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """8-bit reconstructions, and the cosine of their embeddings to the given ones."""
+        decoded = (255 * self.result.eval()(embeddings)).round() / 255
+        return decoded, F.cosine_similarity(self.watched(255 * decoded), embeddings)
+
+    def on_validation_model_eval(self) -> None:
+        """Set the decoder to evaluation; Lightning sets it back."""
+        self.decoder.eval()
+
+    def on_validation_model_train(self) -> None:
+        """Set the decoder alone back to training: the average and the judges never train."""
+        self.decoder.train()
+
+    def on_train_start(self) -> None:
+        """Leave everything but the decoder in evaluation mode."""
+        if self.average is not None:
+            self.average.eval()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the recogniser and the perceptual network out of the file."""
+        kept = {
+            name: tensor
+            for name, tensor in checkpoint["state_dict"].items()
+            if name.startswith(("decoder.", "average."))
+        }
+        checkpoint["state_dict"] = kept
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, decoder: nn.Module, decay: float, step: int) -> None:
+    """Move ``average`` towards ``decoder``, faster during the first steps."""
+    keep = min(decay, (step + 1) / (step + 10))
+    state = decoder.state_dict()
+    for name, averaged in average.state_dict().items():
+        if averaged.dtype.is_floating_point:
+            averaged.lerp_(state[name], 1 - keep)
+        else:
+            averaged.copy_(state[name])

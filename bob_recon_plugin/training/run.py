@@ -1,0 +1,303 @@
+"""Train a decoder on prepared faces: from the datasets' folders to a decoder with its card."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from .. import losses, recognizers, run_record
+from .._files import sha256
+from .._validation import existing_file, one_of
+from ..decoders import DSCasConv, LinearDecoder, ModelCard, save
+from .batches import FaceBatches
+from .callbacks import KeepBest, KeepState, Log, Progress, Samples
+from .dataset import FaceDataset
+from .inversion import Inversion
+from .presets import Preset
+from .start import start_from
+
+logger = logging.getLogger(__name__)
+
+DECODER, STATE, LOG, SAMPLES = "decoder.safetensors", "last.ckpt", "log.csv", "samples"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training.
+
+    Parameters
+    ----------
+    preset : str
+        Name for the model card.
+    settings : Preset
+    width : float
+        Of :class:`~bob_recon_plugin.decoders.DSCasConv`.
+    steps : int or None
+        Length; None: what the preset's epochs make on these faces.
+    every : int
+        Steps between two validations, each with a checkpoint, a row of the log and a picture.
+    patience : int
+        Validations without a better cosine after which the training stops; 0: never.
+    seed : int
+    start : Path or None
+        Decoder to start from.
+    device : str
+        "auto", "cpu", "cuda".
+    devices : int
+        GPUs, or processes on the CPU.
+    precision : str
+        Lightning's; "auto": bfloat16 mixed on a GPU that has it, float32 elsewhere.
+    vgg16 : Path or None
+        Own copy of torchvision's weights for the perceptual term; None: downloaded.
+    vgg16_layers : tuple of str
+        Of :class:`~bob_recon_plugin.losses.Perceptual`.
+    """
+
+    preset: str
+    settings: Preset
+    width: float = 1.0
+    steps: int | None = None
+    every: int = 200
+    patience: int = 10
+    seed: int = 0
+    start: Path | None = None
+    device: str = "auto"
+    devices: int = 1
+    precision: str = "auto"
+    vgg16: Path | None = None
+    vgg16_layers: tuple[str, ...] = losses.PERCEPTUAL_LAYERS
+
+    def __post_init__(self) -> None:
+        one_of("device", self.device, ("auto", "cpu", "cuda"))
+        for name, least in (("every", 1), ("patience", 0), ("devices", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"`steps` must be at least 1, got {self.steps}.")
+
+    def length(self, faces: int) -> int:
+        """Steps on so many training faces."""
+        return self.steps or math.ceil(self.settings.epochs * faces / self.settings.batch_size)
+
+
+def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -> Path:
+    """Train to the end, or go on where an earlier run of the same plan stopped.
+
+    Parameters
+    ----------
+    dataset : FaceDataset
+    output : Path
+        Folder for ``decoder.safetensors`` (the best on held-out faces so far), ``last.ckpt``
+        (the state), ``log.csv``, ``samples/*.png``, ``tensorboard/``.
+    plan : Plan
+    force : bool
+        Forget what another training left in the folder.
+
+    Returns
+    -------
+    Path
+        The decoder.
+
+    Raises
+    ------
+    StaleOutputError
+        When the folder holds another training.
+    FileNotFoundError, ValueError
+        Before the training starts, for what is missing or does not fit.
+    """
+    _check_recognizer(dataset)
+    batches = FaceBatches(dataset, plan.seed)
+    steps = plan.length(len(batches.training))
+    plan = replace(plan, steps=steps)
+    _claim(dataset, output, plan, force)
+    recognizer = recognizers.load_module(dataset.about.recognizer)
+    decoder = _decoder(dataset, plan)
+    module = Inversion(
+        decoder, recognizer, plan.settings, batches, steps, plan.every, _perceptual(plan)
+    )
+    state = output / STATE
+    _keep_memory()
+    torch.set_flush_denormal(True)  # tiny activations cost a hundred times as much
+    trainer = _trainer(dataset, output, plan)
+    trainer.fit(module, ckpt_path=str(state) if state.is_file() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return output / DECODER
+
+
+def train_linear(dataset: FaceDataset, output: Path, alpha: float, force: bool = False) -> Path:
+    """Solve the linear baseline on the training faces of the dataset, in closed form."""
+    _check_recognizer(dataset)
+    identity = {"data": _data(dataset), "decoder": "linear", "alpha": alpha}
+    run_record.claim(output, identity, [output / SAMPLES], force)
+    rows = np.flatnonzero(~dataset.validation)
+    decoder = LinearDecoder.fit(dataset.embeddings[rows, 0], dataset.faces(rows), alpha=alpha)
+    return save(output / DECODER, decoder, _card(dataset, f"ridge, alpha {alpha:g}"))
+
+
+def _check_recognizer(dataset: FaceDataset) -> None:
+    """The stored embeddings and the network of the identity term must be one model."""
+    about = recognizers.get(dataset.about.recognizer)
+    if about.sha256 is not None and about.sha256 != dataset.about.recognizer_sha256:
+        raise ValueError(
+            f"`data` must hold embeddings of {about.name} with SHA-256 {about.sha256}, got "
+            f"{dataset.about.recognizer_sha256}; prepare the faces again."
+        )
+
+
+def _data(dataset: FaceDataset) -> dict[str, Any]:
+    return {**asdict(dataset.about), "n": len(dataset)}
+
+
+def _identity(dataset: FaceDataset, plan: Plan) -> dict[str, Any]:
+    """What decides the weights."""
+    return {
+        "data": _data(dataset),
+        "preset": plan.settings.describe(),
+        "width": plan.width,
+        "steps": plan.steps,
+        "every": plan.every,
+        "patience": plan.patience,
+        "seed": plan.seed,
+        "start_from": _start_hash(plan),
+        "devices": plan.devices,
+        "precision": plan.precision,
+        "vgg16_layers": plan.vgg16_layers if "perceptual" in plan.settings.weights else None,
+    }
+
+
+def _start_hash(plan: Plan) -> str | None:
+    if plan.start is None:
+        return None
+    return sha256(existing_file("start_from", plan.start, "give a decoder's file."))
+
+
+def _claim(dataset: FaceDataset, output: Path, plan: Plan, force: bool) -> None:
+    run_record.claim(output, _identity(dataset, plan), [output / SAMPLES], force)
+    if force:
+        for name in (STATE, LOG, DECODER):
+            (output / name).unlink(missing_ok=True)
+
+
+def _decoder(dataset: FaceDataset, plan: Plan) -> nn.Module:
+    about = dataset.about
+    height, width = about.image_size
+    if height != width:
+        raise ValueError(f"faces must be square for DSCasConv, got {height} x {width}.")
+    torch.manual_seed(plan.seed)  # here: loading a recogniser draws random numbers too
+    decoder = DSCasConv(about.embedding_size, plan.width, height)
+    if plan.start is not None:
+        start_from(decoder, plan.start, dataset)
+    return decoder.to(memory_format=torch.channels_last)
+
+
+def _perceptual(plan: Plan) -> losses.Perceptual | None:
+    if "perceptual" not in plan.settings.weights:
+        return None
+    if plan.vgg16 is None:
+        return losses.Perceptual(layers=plan.vgg16_layers)
+    file = existing_file("vgg16", plan.vgg16, "give torchvision's vgg16-397923af.pth.")
+    return losses.Perceptual(file, plan.vgg16_layers)
+
+
+def _trainer(dataset: FaceDataset, output: Path, plan: Plan) -> pl.Trainer:
+    cuda = plan.device == "cuda" or (plan.device == "auto" and torch.cuda.is_available())
+    precision = plan.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
+    for noisy in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*[Cc]heckpoint.*", module="pytorch_lightning")
+    tensorboard = _tensorboard(output)
+    origin = _start_hash(plan)  # now: the file may be replaced while this runs
+    callbacks: list[pl.Callback] = [
+        Progress(),
+        Log(output / LOG, tensorboard),
+        Samples(output / SAMPLES),
+        KeepBest(lambda module, step: _keep(module, step, dataset, output, plan, origin)),
+    ]
+    if plan.patience:
+        callbacks.append(
+            pl.callbacks.EarlyStopping(
+                "val/cosine", mode="max", patience=plan.patience, check_on_train_epoch_end=False
+            )
+        )
+    return pl.Trainer(
+        accelerator="cuda" if cuda else "cpu",
+        devices=plan.devices,
+        precision=precision,  # type: ignore[arg-type]
+        max_steps=plan.steps or -1,
+        max_epochs=-1,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        callbacks=[*callbacks, KeepState(output / STATE)],
+    )
+
+
+def _tensorboard(output: Path) -> Any:
+    try:
+        return pl.loggers.TensorBoardLogger(output, name="tensorboard", version="")
+    except ModuleNotFoundError:
+        logger.info("no TensorBoard log: run `pip install tensorboard` to have one.")
+        return None
+
+
+def _keep(
+    module: Inversion, step: int, dataset: FaceDataset, output: Path, plan: Plan, origin: str | None
+) -> None:
+    metrics = {f"held-out faces: {k}": round(v, 4) for k, v in module.measured.items()}
+    start = f", started from {origin[:16]}" if origin else ""
+    preset = f"{plan.preset}, step {step} of {plan.steps}{start}: {plan.settings.describe()}"
+    metrics["training: minutes"] = round(module.minutes, 1)
+    versions = {**run_record.versions(), "device": _device_name(module.device, plan.devices)}
+    card = replace(_card(dataset, preset), metrics=metrics, seed=plan.seed, versions=versions)
+    save(output / DECODER, module.result, card)
+
+
+def _device_name(device: torch.device, devices: int) -> str:
+    if device.type == "cuda":
+        return f"{devices} x {torch.cuda.get_device_name(device)}"
+    return f"{devices} x CPU, {torch.get_num_threads()} threads"
+
+
+def _card(dataset: FaceDataset, preset: str) -> ModelCard:
+    about = dataset.about
+    held_out = int(dataset.validation.sum())
+    return ModelCard(
+        recognizer=about.recognizer,
+        recognizer_sha256=about.recognizer_sha256,
+        embedding_size=about.embedding_size,
+        embedding_norm=float(np.linalg.norm(dataset.embeddings[:, 0], axis=1).mean()),
+        positions=dict(about.positions),
+        training_data=f"{len(dataset) - held_out} faces, {held_out} held out; {about.about}",
+        preset=preset,
+        licence=f"as the recognition model it inverts: {recognizers.get(about.recognizer).licence}",
+    )
+
+
+def _keep_memory() -> None:
+    """Ask glibc to keep freed memory: giving large tensors back at every step costs much time."""
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return  # another C library
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 1 << 28)
+    mallopt(mmap_threshold, 2**31 - 1)

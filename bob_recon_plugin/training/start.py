@@ -1,0 +1,87 @@
+"""Start a training from a decoder that exists, made for this recognition model or another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..decoders import DSCasConv, ModelCard, load
+from ..recognizers import RecognizerTransformer
+from .dataset import FaceDataset
+
+_FACES = 4000
+_ALPHA = 0.02  # ridge penalty a face, relative to the mean square of the embeddings' entries
+
+
+def start_from(decoder: nn.Module, checkpoint: Path, dataset: FaceDataset) -> None:
+    """Give ``decoder`` the weights of a checkpoint.
+
+    A decoder of another recognition model is reached through a linear map
+    between the two models' embeddings of the training faces, that goes into the
+    first layer.
+
+    Raises
+    ------
+    ValueError
+        For a checkpoint of another shape, or one that draws faces elsewhere.
+    """
+    source, card = load(checkpoint)
+    about = dataset.about
+    _check(decoder, source, card, checkpoint, dataset)
+    state = source.state_dict()
+    if card.recognizer_sha256 != about.recognizer_sha256:
+        faces = dataset.faces(np.flatnonzero(~dataset.validation)[:_FACES])
+        there = RecognizerTransformer(card.recognizer).transform(faces)
+        here = dataset.embeddings[~dataset.validation][:_FACES, 0]
+        adapter = linear_map(here, there)
+        first = "blocks.0.deconv.0.weight"  # (d, channels, 4, 4)
+        state[first] = torch.einsum("ij,jckl->ickl", torch.from_numpy(adapter), state[first])
+    decoder.load_state_dict(state)
+
+
+def linear_map(here: np.ndarray, there: np.ndarray, alpha: float = _ALPHA) -> np.ndarray:
+    """Ridge regression without intercept: ``here @ result`` approximates ``there``.
+
+    Parameters
+    ----------
+    here, there : ndarray of shape (n, d), (n, e)
+        Embeddings of the same faces by two models.
+    alpha : float
+        Penalty a face, relative to the mean square of the entries of ``here``.
+
+    Returns
+    -------
+    float32 ndarray of shape (d, e)
+    """
+    x, y = here.astype(np.float64), there.astype(np.float64)
+    gram = x.T @ x
+    gram.flat[:: len(gram) + 1] += alpha * len(x) * np.square(x).mean()
+    return np.linalg.solve(gram, x.T @ y).astype(np.float32)
+
+
+def _check(
+    decoder: nn.Module, source: nn.Module, card: ModelCard, checkpoint: Path, dataset: FaceDataset
+) -> None:
+    if not (isinstance(source, DSCasConv) and isinstance(decoder, DSCasConv)):
+        raise ValueError(
+            f"`start_from` must be a DSCasConv, got {type(source).__name__} in {checkpoint}; "
+            "train without it."
+        )
+    if (source.width, source.output_size) != (decoder.width, decoder.output_size):
+        raise ValueError(
+            f"`start_from` must have width {decoder.width:g} and faces of {decoder.output_size} "
+            f"pixels, got {source.width:g} and {source.output_size} in {checkpoint}; "
+            f"train with --width {source.width:g}."
+        )
+    if not _same_places(card.positions, dataset.about.positions):
+        raise ValueError(
+            f"`start_from` must draw the eyes at {dict(dataset.about.positions)}, got "
+            f"{card.positions} in {checkpoint}; train without it."
+        )
+
+
+def _same_places(one: dict, other: dict) -> bool:
+    return all(np.allclose(one[eye], other[eye], atol=0.5) for eye in ("reye", "leye"))
