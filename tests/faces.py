@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bob_recon_plugin import recognizers
+from bob_recon_plugin.recognizers import RecognizerTransformer
+from bob_recon_plugin.training.dataset import write_card, write_shard
+
 DEMO = Path(__file__).parents[1] / "bob_recon_plugin" / "data" / "demo_faces.zip"
 
 
@@ -18,3 +22,24 @@ def demo_faces(n: int) -> np.ndarray:
         contents = [archive.read(name) for name in sorted(archive.namelist())[:n]]
     images = [np.asarray(Image.open(BytesIO(content)).convert("RGB")) for content in contents]
     return np.stack(images).transpose(0, 3, 1, 2)
+
+
+def prepared(folder: Path, n: int, recognizer: str = "arcface-mbf") -> Path:
+    """Write the first n faces of the demo as a prepared dataset."""
+    faces = demo_faces(n)
+    transformer = RecognizerTransformer(recognizer)
+    sides = [transformer.transform(x) for x in (faces, faces[..., ::-1].copy())]
+    write_shard(folder, 0, [f"{i:02d}" for i in range(n)], faces, np.stack(sides, axis=1))
+    about = recognizers.get(recognizer)
+    write_card(
+        folder,
+        recognizer=about.name,
+        recognizer_sha256=about.sha256,
+        embedding_size=about.embedding_size,
+        image_size=about.image_size,
+        positions=about.cropped_positions,
+        crop="aligned",
+        source="the demo",
+        about="people who do not exist",
+    )
+    return folder

@@ -22,10 +22,9 @@ from bob_recon_plugin.pipeline import AttackPipeline
 from bob_recon_plugin.recognizers import BOB_POSITIONS, RecognizerTransformer, bob_pipeline
 from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.training import presets
-from bob_recon_plugin.training.dataset import write_card, write_shard
 from tests.benchmarks import fast_attack, results, sheet, training, training_facts
 from tests.benchmarks.training_workers import Job, Lap, working
-from tests.faces import DEMO, demo_faces
+from tests.faces import DEMO, demo_faces, prepared
 
 NAME = "arcface-mbf"
 
@@ -378,23 +377,7 @@ def test_ratio_and_shares_are_worked_out_by_hand():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """Twelve prepared faces."""
-    folder = tmp_path_factory.mktemp("prepared")
-    faces = demo_faces(12)
-    transformer = RecognizerTransformer(NAME)
-    sides = [transformer.transform(x) for x in (faces, faces[..., ::-1].copy())]
-    write_shard(folder, 0, [f"{i:02d}" for i in range(12)], faces, np.stack(sides, axis=1))
-    about = recognizers.get(NAME)
-    write_card(
-        folder,
-        recognizer=NAME,
-        recognizer_sha256=about.sha256,
-        embedding_size=512,
-        image_size=(112, 112),
-        positions=about.cropped_positions,
-        crop="aligned",
-        source="the demo",
-    )
-    return folder
+    return prepared(tmp_path_factory.mktemp("prepared"), 12)
 
 
 def test_the_plain_recogniser_is_the_same_model():

@@ -26,12 +26,12 @@ from bob_recon_plugin.decoders import DSCasConv, LinearDecoder, ModelCard, load,
 from bob_recon_plugin.recognizers import RecognizerTransformer
 from bob_recon_plugin.training import presets, run
 from bob_recon_plugin.training.batches import FaceBatches, generator
-from bob_recon_plugin.training.dataset import FaceDataset, write_card, write_shard
+from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.inversion import update_average
 from bob_recon_plugin.training.nobody import NobodysEmbeddings
 from bob_recon_plugin.training.run import Plan, train
 from bob_recon_plugin.training.start import linear_map, start_from
-from tests.faces import demo_faces
+from tests.faces import prepared
 
 NAME = "arcface-mbf"
 SMALL = {"batch_size": "3", "nobody": "2", "warmup_steps": "1", "pixel_share": "0.25"}
@@ -40,25 +40,7 @@ SMALL = {"batch_size": "3", "nobody": "2", "warmup_steps": "1", "pixel_share": "
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """Forty prepared faces."""
-    folder = tmp_path_factory.mktemp("prepared")
-    faces = demo_faces(40)
-    transformer = RecognizerTransformer(NAME)
-    sides = [transformer.transform(x) for x in (faces, faces[..., ::-1].copy())]
-    keys = [f"{i:02d}" for i in range(len(faces))]
-    write_shard(folder, 0, keys, faces, np.stack(sides, axis=1))
-    about = recognizers.get(NAME)
-    write_card(
-        folder,
-        recognizer=NAME,
-        recognizer_sha256=about.sha256,
-        embedding_size=512,
-        image_size=(112, 112),
-        positions=about.cropped_positions,
-        crop="aligned",
-        source="the demo",
-        about="people who do not exist",
-    )
-    return folder
+    return prepared(tmp_path_factory.mktemp("prepared"), 40)
 
 
 @pytest.fixture(scope="module")

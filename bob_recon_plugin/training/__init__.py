@@ -1,1 +1,1 @@
-"""What the shipped files were made with: the demo faces and the demo decoder."""
+"""Train decoders: prepare or synthesize faces, train on them; and the demo's faces."""
