@@ -92,7 +92,8 @@ def test_names_in_other_groups_point_to_the_same_files(group):
 
 def test_readme_names_what_exists():
     names = set(re.findall(r"`(recon-[a-z0-9-]+|arcface-mbf|edgeface-s|sface)`", README))
-    assert names <= set(OURS["bob.bio.config"])
+    clients = {e.name for e in entry_points(group="dask.client")}
+    assert names <= set(OURS["bob.bio.config"]) | clients
     assert {n for n in OURS["bob.bio.config"] if n.count("-") < 2} <= names | {"recon"}
 
 

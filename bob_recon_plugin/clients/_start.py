@@ -1,0 +1,91 @@
+"""What every client has in common: its environment, its checks, its start."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .._validation import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return variables for a worker: threads of networks, and modules of this process."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    own = (sys.prefix + os.sep, sys.base_prefix + os.sep)
+    folders = [p for p in map(os.path.abspath, filter(None, sys.path)) if os.path.isdir(p)]
+    modules = os.pathsep.join(p for p in folders if not p.startswith(own))
+    return dict.fromkeys(names, str(threads)) | ({"PYTHONPATH": modules} if modules else {})
+
+
+def count(name: str, value: object, least: int = 1) -> int:
+    """Return ``value``, or raise InputError unless it is a whole number from ``least`` on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(
+            f"`{name}` must be a whole number from {least} on, got {value!r}; write one."
+        )
+    return value
+
+
+def size(memory: str) -> int:
+    """Return bytes, or raise InputError for what is no size."""
+    from dask.utils import parse_bytes
+
+    try:
+        return parse_bytes(memory)
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"`memory` must be a size with its unit, got {memory!r}; write it as '4GB'."
+        ) from error
+
+
+def started(cluster: Any, workers: int, patience: float | None = None) -> Client:
+    """Start workers and return a client; close the cluster where that fails.
+
+    Parameters
+    ----------
+    cluster : distributed.SpecCluster
+        With its scheduler running.
+    workers : int
+        How many to start.
+    patience : float, optional
+        Seconds within which all must report; by default none is waited for.
+    """
+    from distributed import Client
+
+    async def start() -> None:
+        await cluster
+
+    client = None
+    try:
+        while len(cluster.worker_spec) < workers:
+            cluster.worker_spec.update(cluster.new_worker_spec())
+        # `scale` would only log what goes wrong, and the run would wait for ever
+        cluster.sync(start)
+        client = Client(cluster)
+        if patience is not None:
+            client.wait_for_workers(workers, timeout=patience)
+    except BaseException as error:
+        if client is not None:
+            client.close()
+        _close(cluster)
+        if isinstance(error, asyncio.TimeoutError):
+            raise InputError(
+                f"`workers` must all start within {patience} s, got fewer than {workers}; see what "
+                "they print above, and start fewer or give them more `memory`."
+            ) from error
+        raise
+    return client
+
+
+def _close(cluster: Any) -> None:
+    from distributed import Status
+
+    for worker in cluster._created:  # Dask asserts that each has started
+        if worker.status is Status.created:
+            worker.status = Status.failed
+    cluster.close()

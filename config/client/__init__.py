@@ -1,0 +1,1 @@
+"""Bob configurations: objects built from the package, no logic."""
