@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
 import warnings
@@ -17,6 +16,7 @@ from torch import nn
 
 from .. import losses, recognizers, run_record
 from .._files import sha256
+from .._memory import keep_freed_memory
 from .._validation import existing_file, one_of
 from ..decoders import DSCasConv, LinearDecoder, ModelCard, save
 from .batches import FaceBatches
@@ -126,7 +126,7 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
         decoder, recognizer, plan.settings, batches, steps, plan.every, _perceptual(plan)
     )
     state = output / STATE
-    _keep_memory()
+    keep_freed_memory()
     torch.set_flush_denormal(True)  # tiny activations cost a hundred times as much
     trainer = _trainer(dataset, output, plan)
     trainer.fit(module, ckpt_path=str(state) if state.is_file() else None)
@@ -289,15 +289,3 @@ def _card(dataset: FaceDataset, preset: str) -> ModelCard:
         preset=preset,
         licence=f"as the recognition model it inverts: {recognizers.get(about.recognizer).licence}",
     )
-
-
-def _keep_memory() -> None:
-    """Ask glibc to keep freed memory: giving large tensors back at every step costs much time."""
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return  # another C library
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(top_pad, 1 << 28)
-    mallopt(mmap_threshold, 2**31 - 1)
