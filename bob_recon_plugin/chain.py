@@ -12,6 +12,7 @@ from clapper.rc import UserDefaults
 
 _USAGE = "bob bio pipeline simple DATABASE PIPELINE recon"
 _RC_KEY = "bob_recon_plugin.decoders"
+_OPTIONS = ("reentry", "attacks", "keep_faces", "resources", "batch_size", "part_size")
 
 
 def shipped_decoder() -> Path:
@@ -42,7 +43,8 @@ def attack(context: Mapping[str, Any]) -> Any:
     context : mapping
         Names of the chain: ``pipeline`` (required), ``database``, and options
         that a file in the chain may set: ``decoder`` (path), ``reentry``
-        ("camera" or "recognizer"), ``attacks``.
+        ("camera" or "recognizer"), ``attacks``, ``keep_faces``, ``resources``,
+        ``batch_size``, ``part_size``; see AttackPipeline.
 
     Returns
     -------
@@ -72,7 +74,7 @@ def attack(context: Mapping[str, Any]) -> Any:
         recognizer=system.name if system.sha256 else None,
         recognizer_sha256=system.sha256,
     )
-    options = {name: context[name] for name in ("reentry", "attacks") if context.get(name)}
+    options = {name: context[name] for name in _OPTIONS if context.get(name) is not None}
     reconstructor.validate()
     if system.sha256 is None:
         made_for = reconstructor.card().recognizer

@@ -1,29 +1,61 @@
-"""Invert leaked templates and present the faces to the system under attack.
-
-The functions here work on one partition: a plain list of Bob samples. The
-pipeline calls them on whole lists, or maps them over a Dask bag.
-"""
+"""Invert leaked templates and present the faces to the system under attack."""
 
 from __future__ import annotations
 
-import copy
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bob.pipelines import Sample, SampleSet
+from bob.pipelines import DelayedSample, Sample, SampleSet
 from PIL import Image
-from tqdm import tqdm
 
 from ._files import whole_or_nothing
 from ._validation import InputError
+from .checkpoints import Checkpoints
+from .system import System, core, crops_by_own_positions, positions_gap
 
 TYPE_I = "type1"
 TYPE_II = "type2"
 ATTACKS = (TYPE_I, TYPE_II)
+REENTRIES = ("camera", "recognizer")
+_ALIGNED_WITHIN = 0.5  # pixels
+
+
+def injected_steps(
+    steps: Sequence[Any], reentry: str, positions: dict[str, tuple[float, float]]
+) -> list[Any]:
+    """Steps that a reconstruction passes through, by the point of re-entry.
+
+    Parameters
+    ----------
+    steps : sequence of transformers
+        Of the system under attack.
+    reentry : {"camera", "recognizer"}
+        Before the first step, or behind it, which must be a cropper that cuts
+        as the decoder does.
+    positions : dict
+        Where the decoder puts the eyes, (y, x).
+    """
+    if reentry == "camera":
+        return [crops_by_own_positions(step) for step in steps]
+    cropper = core(steps[0])
+    crops_to = getattr(cropper, "cropped_positions", None)
+    if not isinstance(crops_to, dict) or len(steps) < 2:
+        raise ValueError(
+            "`reentry='recognizer'` must find a face cropper as the first step, got "
+            f"{type(cropper).__name__}; use reentry='camera'."
+        )
+    if positions_gap(crops_to, positions) > _ALIGNED_WITHIN:
+        raise ValueError(
+            f"`reentry='recognizer'` must find a cropper with the decoder's eye positions "
+            f"{positions}, got {crops_to}; use reentry='camera'."
+        )
+    return list(steps[1:])
 
 
 @dataclass
@@ -39,11 +71,13 @@ class Gallery:
         """Collect subject, template and image keys of reference SampleSets."""
         gallery = cls()
         for reference in references:
-            images = frozenset(str(sample.key) for sample in reference.samples)
-            gallery.by_subject[str(reference.subject_id)].append(
-                (str(reference.template_id), images)
-            )
+            gallery.add(reference, (str(sample.key) for sample in reference.samples))
         return gallery
+
+    def add(self, reference: Any, images: Iterable[str]) -> None:
+        """Note the owner of a template, and the keys of the images it was enrolled from."""
+        owned = self.by_subject[str(reference.subject_id)]
+        owned.append((str(reference.template_id), frozenset(images)))
 
     def targets(self, probe: SampleSet, score_all_vs_all: bool) -> list[str]:
         """Templates of the probe's own subject that the protocol compares it with.
@@ -110,134 +144,128 @@ def as_vectors(template: Sample) -> np.ndarray:
     return vectors
 
 
-def _blocks(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _write_png(face: np.ndarray, path: Path) -> None:
-    """Write a (3, H, W) uint8 face."""
-    with whole_or_nothing(path) as part:
-        Image.fromarray(face.transpose(1, 2, 0)).save(part, format="png")
+def _kept(face: np.ndarray, path: Path | None) -> np.ndarray:
+    """Return a (3, H, W) uint8 face, and write it as PNG, fast rather than small."""
+    if path is not None:
+        with whole_or_nothing(path) as part:
+            Image.fromarray(face.transpose(1, 2, 0)).save(part, format="png", compress_level=1)
+    return face
 
 
 @dataclass
+class Clock:
+    """Seconds and images of a part of the work, since the clock was made.
+
+    Examples
+    --------
+    >>> sum([Clock(3, 1.5), Clock(1, 0.5)], Clock())
+    Clock(images=4, seconds=2.0)
+    """
+
+    images: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Clock) -> Clock:
+        return Clock(self.images + other.images, self.seconds + other.seconds)
+
+    @classmethod
+    def since(cls, started: float, images: int) -> Clock:
+        """Return what a part took that started at a value of ``time.perf_counter``."""
+        return cls(images, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
 class Presenter:
     """Turns leaked templates into probe templates of the attacked system.
 
     Parameters
     ----------
-    attack_type : str
-        "type1" or "type2": becomes ``probe_attack_type`` in the scores.
-    reconstructor : FaceReconstructor
-        Embeddings of shape (n, d) to faces uint8 of shape (n, 3, H, W).
-    steps : list of transformers
-        The part of the attacked system that a face passes through, fitted.
+    system : System
+        The part of the attacked system that a face passes through.
     algorithm : BioAlgorithm
         Makes the probe templates.
+    reconstructor : FaceReconstructor
+        Embeddings of shape (n, d) to faces uint8 of shape (n, 3, H, W).
     positions : dict
         Eye positions (y, x) in every reconstructed face.
-    faces_directory : Path or None
-        Where the faces are kept as PNG; None keeps none.
-    batch_size : int
-        Templates inverted and presented at a time.
-    progress : bool
-        Show a progress bar on a terminal; for runs without Dask, which has its own.
+    faces : Path or None
+        Folder where the faces are kept as ``TYPE/KEY.png``; None keeps none.
+    checkpoints : Checkpoints
+        Of the presented faces' embeddings.
     """
 
-    attack_type: str
-    reconstructor: Any
-    steps: list[Any]
+    system: System
     algorithm: Any
+    reconstructor: Any
     positions: dict[str, tuple[float, float]]
-    faces_directory: Path | None
-    batch_size: int
-    progress: bool = False
+    faces: Path | None
+    checkpoints: Checkpoints
 
-    def __call__(self, templates: Sequence[Sample]) -> list[Sample]:
-        """Invert, present, and return the attack probes, one an embedding."""
-        attacks: list[Sample] = []
-        hidden = None if self.progress else True  # None: shown on terminals
-        with tqdm(total=len(templates), desc=self.attack_type, disable=hidden) as bar:
-            for block in _blocks(list(templates), self.batch_size):
-                attacks.extend(self._present(block))
-                bar.update(len(block))
-        return attacks
+    def __call__(self, attack: str, templates: Sequence[Sample]) -> tuple[list[Sample], Clock]:
+        """Invert templates and present the faces.
 
-    def _present(self, templates: Sequence[Sample]) -> list[Sample]:
+        Parameters
+        ----------
+        attack : str
+            "type1" or "type2": becomes ``probe_attack_type`` in the scores.
+        templates : sequence of Sample
+            Leaked ones, of vectors.
+
+        Returns
+        -------
+        list of Sample, Clock
+            The attack probes, one an embedding; and what it took, nothing where
+            the checkpoints had it.
+        """
+        started = time.perf_counter()
         owners: list[tuple[Sample, str]] = []
         vectors: list[np.ndarray] = []
         for template in templates:
             rows = as_vectors(template)
             suffixes = [""] if len(rows) == 1 else [f"-{i}" for i in range(len(rows))]
-            owners += [(template, f"{self.attack_type}/{template.key}{s}") for s in suffixes]
+            owners += [(template, f"{attack}/{template.key}{s}") for s in suffixes]
             vectors.extend(rows)
-        faces = self.reconstructor.transform(np.stack(vectors))
-        samples = []
-        for face, (template, key) in zip(faces, owners, strict=True):
-            if self.faces_directory is not None:
-                _write_png(face, self.faces_directory / f"{key}.png")
-            samples.append(self._sample(face, template, key))
-        for step in self.steps:
-            samples = step.transform(samples)
+        keys = [key for _, key in owners]
+        presented, clock = self.checkpoints.load(attack, keys), Clock()
+        if presented is None:
+            faces = self._faces(owners, vectors)
+            presented = list(self.system.embed(faces))
+            self.checkpoints.save(attack, keys, presented)
+            clock = Clock.since(started, len(keys))
         probes = [
             SampleSet(
-                [Sample(sample.data, parent=sample)],
+                [Sample(embedding, key=key)],
                 parent=template,
                 key=key,
                 template_id=key,
-                references=self._targets(template),
-                attack_type=self.attack_type,
+                references=_targets(attack, template),
+                attack_type=attack,
             )
-            for sample, (template, key) in zip(samples, owners, strict=True)
+            for embedding, (template, key) in zip(presented, owners, strict=True)
         ]
-        return self.algorithm.create_templates_from_samplesets(probes, enroll=False)
+        return self.algorithm.create_templates_from_samplesets(probes, enroll=False), clock
+
+    def _faces(
+        self, owners: Sequence[tuple[Sample, str]], vectors: Sequence[np.ndarray]
+    ) -> Iterator[Sample]:
+        """Faces in the order of the vectors, decoded a batch at a time."""
+        size = self.system.batch_size
+        for start in range(0, len(vectors), size):
+            faces = self.reconstructor.transform(np.stack(vectors[start : start + size]))
+            for face, (template, key) in zip(faces, owners[start : start + size], strict=True):
+                yield self._sample(face, template, key)
 
     def _sample(self, face: np.ndarray, template: Sample, key: str) -> Sample:
+        """Make the sample of a face, whose file is written when the face is read."""
         height, width = face.shape[1:]
         # some croppers want a bounding box: the whole picture is the face
         annotations = dict(self.positions, topleft=(0, 0), bottomright=(height, width))
-        return Sample(face, parent=template, key=key, annotations=annotations)
-
-    def _targets(self, template: Sample) -> list[str]:
-        if self.attack_type == TYPE_I:
-            return [str(template.template_id)]
-        return list(template.references)
+        path = None if self.faces is None else self.faces / f"{key}.png"
+        load = partial(_kept, face, path)
+        return DelayedSample(load, parent=template, key=key, annotations=annotations)
 
 
-def _rewrap(wrapper: Any, change: Any) -> Any:
-    """Copy nested Bob wrappers with another estimator at the core."""
-    if not hasattr(wrapper, "estimator"):
-        return change(wrapper)
-    wrapper = copy.copy(wrapper)
-    wrapper.estimator = _rewrap(wrapper.estimator, change)
-    if hasattr(wrapper, "_dask_state"):
-        wrapper._dask_state = wrapper.estimator
-    if getattr(wrapper, "transform_extra_arguments", None) == ():
-        wrapper.transform_extra_arguments = (("annotations", "annotations"),)
-    return wrapper
-
-
-def core(step: Any) -> Any:
-    """Return the estimator inside nested Bob wrappers."""
-    while hasattr(step, "estimator"):
-        step = step.estimator
-    return step
-
-
-def crops_by_own_positions(step: Any) -> Any:
-    """Return the step, cropping each face by the positions the sample brings.
-
-    A cropper set to ``fixed_positions`` (a database of aligned copies) would
-    cut reconstructions at the eyes of the database's images; this one cuts
-    them at their own.
-    """
-    if getattr(core(step), "fixed_positions", None) is None:
-        return step
-
-    def freed(cropper: Any) -> Any:
-        cropper = copy.copy(cropper)
-        cropper.fixed_positions = None
-        return cropper
-
-    return _rewrap(step, freed)
+def _targets(attack: str, template: Sample) -> list[str]:
+    if attack == TYPE_I:
+        return [str(template.template_id)]
+    return list(template.references)

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import dask
-import dask.bag
-import numpy as np
 from bob.bio.base.pipelines import (
     BioAlgCheckpointWrapper,
     BioAlgDaskWrapper,
@@ -26,30 +24,12 @@ from bob.pipelines import CheckpointWrapper, DaskWrapper, SampleSet, ToDaskBag
 from . import run_record
 from ._files import sha256
 from ._validation import InputError, one_of
-from .injection import (
-    ATTACKS,
-    TYPE_II,
-    Gallery,
-    Presenter,
-    core,
-    crops_by_own_positions,
-    genuine_templates,
-)
-from .score_files import is_attack_file, merge
-
-REENTRIES = ("camera", "recognizer")
-_ALIGNED_WITHIN = 0.5  # pixels
-
-
-def _on_partitions(function: Any, collection: Any, *args: Any) -> Any:
-    """Apply ``function(partition, *args)`` to a Dask bag, or to a list at once."""
-    if isinstance(collection, dask.bag.Bag):
-        return collection.map_partitions(function, *args)
-    return function(collection, *args)
-
-
-def _present(templates: Sequence[Any], presenter: Presenter) -> list[Any]:
-    return presenter(templates)
+from .checkpoints import Checkpoints
+from .injection import ATTACKS, REENTRIES, Clock, Presenter, injected_steps
+from .parts import BONA_FIDE, Work, Written
+from .schedule import Schedule, ScheduledAttack
+from .score_files import merge
+from .system import System
 
 
 def _without(wrapper: type[Any], algorithm: Any) -> Any:
@@ -81,15 +61,25 @@ class AttackPipeline(PipelineSimple):
     database : dict
         Describes the database, for the record of the run.
     batch_size : int
-        Templates that are inverted and presented at a time.
+        Images, or templates, that go through a network at a time.
+    keep_faces : bool
+        Write every reconstructed face as ``faces/TYPE/KEY.png``.
+    resources : dict of str to float, optional
+        What a worker of a cluster must offer, as ``{"GPU": 1}``.
+    part_size : int
+        Images of a part of the work, where Bob's command names no partitions:
+        what a task does, a checkpoint holds, and a stopped run loses at most.
 
     Notes
     -----
+    Each image is read once and goes through the steps of the pipeline in
+    batches; one that is enrolled is not embedded again as a probe.
+
     ``scores-GROUP.csv`` holds all rows, with a last column
     ``probe_attack_type`` ("", "type1", "type2"), for ``bob vulnerability``;
-    ``scores-GROUP-licit.csv`` the bona fide rows alone, byte for byte those of
-    the same run without attack, for ``bob bio roc``, ``hist`` and ``metrics``.
-    The faces are kept as ``faces/TYPE/KEY.png`` in the same folder.
+    ``scores-GROUP-licit.csv`` the bona fide rows alone, those of the same run
+    without attack (to 1e-5: batches round differently), for ``bob bio roc``,
+    ``hist`` and ``metrics``.
 
     References
     ----------
@@ -106,6 +96,9 @@ class AttackPipeline(PipelineSimple):
         reentry: str = "camera",
         database: dict[str, Any] | None = None,
         batch_size: int = 64,
+        keep_faces: bool = True,
+        resources: dict[str, float] | None = None,
+        part_size: int = 128,
     ):
         if not isinstance(pipeline, PipelineSimple):
             raise TypeError(
@@ -125,8 +118,13 @@ class AttackPipeline(PipelineSimple):
         self.reentry = reentry
         self.database = database or {}
         self.batch_size = batch_size
+        self.keep_faces = keep_faces
+        self.resources = dict(resources or {})
+        self.part_size = part_size
+        for name, value in (("batch_size", batch_size), ("part_size", part_size)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a whole number from 1 on, got {value!r}.")
         super().__init__(pipeline.transformer, pipeline.biometric_algorithm)
-        self._unset_writer = self.score_writer  # Bob's default, until its command sets one
         self.card = reconstructor.card()
         self.identity = {
             "system": _settings(pipeline.transformer),
@@ -135,9 +133,13 @@ class AttackPipeline(PipelineSimple):
             "decoder": _decoder_of(reconstructor, self.card),
             "reentry": reentry,
             "database": self.database,
+            "version": run_record.versions()["bob_recon_plugin"],
         }
-        self._injected_steps(self._steps())  # wrong geometry is told before any work
-        self._sheet: Any = None
+        # wrong geometry is told before any work
+        injected_steps(self._steps(), reentry, self.card.positions)
+        self._own = tuple(
+            step.features_dir for step in self._steps() if isinstance(step, CheckpointWrapper)
+        )
 
     # -- the run ---------------------------------------------------------------
 
@@ -149,41 +151,43 @@ class AttackPipeline(PipelineSimple):
         score_all_vs_all: bool = True,
         return_templates: bool = False,
     ) -> Any:
-        """Return score SampleSets of bona fide probes, then of the attacks."""
+        """Return the schedule of the run; `post_process` computes it and writes the scores."""
         if return_templates:
             raise ValueError(
                 "an attack must run under `bob bio pipeline simple`, got `score-norm`; "
                 "normalise scores of the licit file separately."
             )
-        if self.score_writer is not self._unset_writer:
-            self._check_writer()  # now, not after hours
-        self._claim_output()
-        self._remember_for_sheet(biometric_reference_samples)
+        self._check_writer()  # now, not after hours
+        sheet = self._sheet_of(biometric_reference_samples)
+        checkpoints = self._claim_output()
         self.train_background_model(background_model_samples)
-        enrolled = self.enroll_templates(biometric_reference_samples)
-        features = self.transformer.transform(probe_samples)
-        algorithm = self.biometric_algorithm
-        probes = algorithm.create_templates_from_samplesets(features, enroll=False)
-        results = [self.compute_scores(probes, enrolled, score_all_vs_all)]
-
-        bare = _without(BioAlgCheckpointWrapper, _without(BioAlgDaskWrapper, algorithm))
-        for attack in self.attacks:
-            leaked = enrolled
-            if attack == TYPE_II:
-                gallery = Gallery.of(biometric_reference_samples)
-                leaked = _on_partitions(
-                    genuine_templates, features, bare, gallery, score_all_vs_all
-                )
-            attackers = _on_partitions(_present, leaked, self._presenter(attack, bare))
-            results.append(self.compute_scores(attackers, enrolled, False))
-
-        if isinstance(results[0], dask.bag.Bag):
-            return dask.bag.concat(results)
-        return [scores for result in results for scores in result]
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Bob sends the whole pipeline with every task; the pictures are for the client
-        return {**self.__dict__, "_sheet": None}
+        dasked = isinstance(self.biometric_algorithm, BioAlgDaskWrapper)
+        steps = [getattr(s, "_dask_state", s) if dasked else s for s in self._steps()]
+        make = dask.delayed(_work) if dasked else _work
+        work = make(
+            steps,
+            kept=self._own,
+            algorithm=self._bare_algorithm(),
+            reentry=self.reentry,
+            reconstructor=self.reconstructor,
+            positions=self.card.positions,
+            batch_size=self.batch_size,
+            faces=self.output / "faces" if self.keep_faces else None,
+            checkpoints=checkpoints,
+            attacks=self.attacks,
+            all_vs_all=score_all_vs_all,
+            folder=self._parts_folder(),
+            excluded=tuple(self.score_writer.exclude_list),
+        )
+        schedule = Schedule(
+            work,
+            biometric_reference_samples,
+            probe_samples,
+            self._part_size(biometric_reference_samples, probe_samples),
+            self._resources_of_steps() | self.resources,
+            checkpoints.folder,
+        )
+        return _Run(schedule, sheet, dasked)
 
     def _steps(self) -> list[Any]:
         transformer = self.transformer
@@ -193,121 +197,127 @@ class AttackPipeline(PipelineSimple):
         # under Dask the first step only makes the bag; None and "passthrough" are no steps
         return [s for s in steps if hasattr(s, "transform") and not isinstance(s, ToDaskBag)]
 
-    def _injected_steps(self, steps: list[Any]) -> list[Any]:
-        """Steps that a reconstruction passes through, by the point of re-entry."""
-        if self.reentry == "camera":
-            return [crops_by_own_positions(step) for step in steps]
-        cropper = core(steps[0])
-        positions = getattr(cropper, "cropped_positions", None)
-        if not isinstance(positions, dict) or len(steps) < 2:
-            raise ValueError(
-                "`reentry='recognizer'` must find a face cropper as the first step, got "
-                f"{type(cropper).__name__}; use reentry='camera'."
-            )
-        ours = self.card.positions
-        gap = max(
-            float(np.abs(np.subtract(positions[eye], ours[eye])).max()) for eye in ("reye", "leye")
-        )
-        if gap > _ALIGNED_WITHIN:
-            raise ValueError(
-                f"`reentry='recognizer'` must find a cropper with the decoder's eye positions "
-                f"{ours}, got {positions}; use reentry='camera'."
-            )
-        return steps[1:]
+    def _bare_algorithm(self) -> Any:
+        algorithm = _without(BioAlgDaskWrapper, self.biometric_algorithm)
+        return _without(BioAlgCheckpointWrapper, algorithm)
 
-    def _presenter(self, attack: str, algorithm: Any) -> Any:
-        steps = self._injected_steps(self._steps())
-        arguments = {
-            "attack_type": attack,
-            "reconstructor": self.reconstructor,
-            "algorithm": algorithm,
-            "positions": self.card.positions,
-            "faces_directory": self.output and self.output / "faces",
-            "batch_size": self.batch_size,
-        }
-        if not any(isinstance(step, DaskWrapper) for step in steps):
-            return Presenter(steps=steps, progress=True, **arguments)
-        # a step fitted under Dask is a Delayed: let Dask fill it in, and send it once
-        return dask.delayed(Presenter)(steps=[step._dask_state for step in steps], **arguments)
+    def _resources_of_steps(self) -> dict[str, float]:
+        """Bob's own way to ask for workers, which never reaches its scheduler."""
+        tags = (step.transform_tag for step in self._steps() if isinstance(step, DaskWrapper))
+        return {tag: 1 for tag in tags if tag}
+
+    def _part_size(self, *sets: Sequence[SampleSet]) -> int:
+        """Images of a part: as ``--dask-partition-size`` or ``--dask-n-partitions`` say."""
+        steps = getattr(self.transformer, "steps", [])
+        bag = next((step for _, step in steps if isinstance(step, ToDaskBag)), None)
+        if bag is not None and bag.partition_size:
+            return bag.partition_size
+        if bag is not None and bag.npartitions:
+            largest = max(sum(map(len, some)) for some in sets)
+            return max(1, -(-largest // bag.npartitions))
+        return self.part_size
 
     # -- output ----------------------------------------------------------------
 
     @property
-    def output(self) -> Path | None:
+    def output(self) -> Path:
         """Folder of the score files, once Bob has set a CSV score writer."""
-        if not isinstance(self.score_writer, CSVScoreWriter):
-            return None
         return Path(os.path.normpath(self.score_writer.path)).parent
 
-    def _claim_output(self) -> None:
-        if self.output is None:
-            return
-        layers = []
-        for step in self._steps():
-            while hasattr(step, "estimator"):
-                layers.append(step)
-                step = step.estimator
-        reuses = [
-            Path(layer.features_dir)
-            for layer in layers
-            if isinstance(layer, CheckpointWrapper) and layer.features_dir
-        ]
+    def _claim_output(self) -> Checkpoints:
+        """Refuse a folder of another run; return where this one keeps what it finished."""
         algorithm = _without(BioAlgDaskWrapper, self.biometric_algorithm)
-        force = False
-        if isinstance(algorithm, BioAlgCheckpointWrapper):
-            reuses.append(Path(algorithm.biometric_reference_dir))
-            force = algorithm.force
+        folder, force = None, False
+        if isinstance(algorithm, BioAlgCheckpointWrapper):  # Bob's command did: no --memory
+            folder, force = Path(algorithm.base_dir) / "checkpoints", algorithm.force
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         about = {"card": json.loads(self.card.to_json()), "command": command}
+        reuses = [folder] if folder else []
         run_record.claim(self.output, self.identity, reuses, force, about)
+        return Checkpoints(folder, force)
+
+    def _parts_folder(self) -> Path:
+        """Where tasks write scores: empty, as a stopped run may have left some."""
+        folder = self.output / "tmp"
+        if folder.is_dir():
+            for left in folder.glob("*.csv"):
+                left.unlink()
+        return folder
 
     def _check_writer(self) -> None:
         if not isinstance(self.score_writer, CSVScoreWriter):
             raise InputError(
                 "scores of an attack must be written with metadata, got the four-column format, "
-                "which cannot tell attacks apart; drop `--write-column-scores`."
+                "which cannot tell attacks apart; drop `--write-column-scores`, or set a "
+                "CSVScoreWriter as `score_writer`."
             )
 
-    def write_scores(self, scores: Sequence[SampleSet]) -> list[str]:
-        """Write one partition: bona fide and attack rows to files of their own."""
-        self._check_writer()
-        bona_fide = [probe for probe in scores if not hasattr(probe, "attack_type")]
-        attacks = [probe for probe in scores if hasattr(probe, "attack_type")]
-        return [
-            path for part in (bona_fide, attacks) if part for path in self.score_writer.write(part)
-        ]
+    def write_scores(self, scores: _Run) -> _Run:
+        """Return the run: its tasks write their scores themselves."""
+        return scores
 
-    def post_process(self, score_paths: Any, filename: str) -> Any:
-        """Join the partitions into both score files, then report what they say."""
-        join = partial(_join, self.score_writer)
-        report = partial(self._report, Path(filename))
-        if isinstance(score_paths, dask.bag.Bag):
-            from .client_side import AfterCompute
+    def post_process(self, score_paths: _Run, filename: str) -> Any:
+        """Compute the run, join its scores into both files, then report what they say.
 
-            return AfterCompute.of(
-                dask.delayed(join)(dask.delayed(list)(score_paths), filename), report
-            )
-        joined = join(list(score_paths), filename)
-        report()
-        return joined
+        Under Dask a Delayed is returned, which does so with the client's scheduler.
+        """
+        finish = partial(self._finish, Path(filename), score_paths.sheet)
+        if score_paths.dasked:
+            return ScheduledAttack.of(score_paths.schedule, finish)
+        return finish(score_paths.schedule.run())
 
-    def _remember_for_sheet(self, references: Sequence[SampleSet]) -> None:
-        if self.output is not None:
-            from .report.contact_sheet import ContactSheet
-
-            self._sheet = ContactSheet.choose(references, self._steps(), self.card.positions)
-
-    def _report(self, filename: Path) -> None:
+    def _finish(self, filename: Path, sheet: Any, done: Sequence[Written]) -> list[str]:
         from .report.summary import write_summary
 
-        write_summary(filename, self.identity, self._sheet)
+        files = merge(
+            self.score_writer,
+            [str(d.files[BONA_FIDE]) for d in done if BONA_FIDE in d.files],
+            [str(d.files[attack]) for attack in self.attacks for d in done if attack in d.files],
+            filename,
+        )
+        spent = {
+            step: sum((d.done[step] for d in done if step in d.done), Clock())
+            for step in ("embed", "attack", "compare")
+        }
+        write_summary(filename, self.identity, sheet, spent)
+        return files
+
+    def _sheet_of(self, references: Sequence[SampleSet]) -> Any:
+        from .report.contact_sheet import ContactSheet
+
+        if not self.keep_faces:
+            return None
+        return ContactSheet.choose(references, self._steps(), self.card.positions)
 
 
-def _join(writer: CSVScoreWriter, score_paths: Sequence[str], filename: str) -> list[str]:
-    parts: dict[bool, list[str]] = {False: [], True: []}
-    for path in score_paths:
-        parts[is_attack_file(path)].append(path)
-    return merge(writer, parts[False], parts[True], Path(filename))
+class _Run:
+    """A schedule on its way through Bob's command, which maps its writer over results of Dask."""
+
+    def __init__(self, schedule: Schedule, sheet: Any, dasked: bool):
+        self.schedule, self.sheet, self.dasked = schedule, sheet, dasked
+
+    def map_partitions(self, _write: Any) -> _Run:
+        """Return the run: its tasks write their scores themselves."""
+        return self
+
+
+def _work(
+    steps: Sequence[Any],
+    kept: tuple[str, ...],
+    algorithm: Any,
+    reentry: str,
+    reconstructor: Any,
+    positions: dict[str, tuple[float, float]],
+    batch_size: int,
+    faces: Path | None,
+    checkpoints: Checkpoints,
+    **more: Any,
+) -> Work:
+    """Put together what every task needs; under Dask, once the steps are fitted."""
+    system = System(steps, kept, batch_size)
+    injected = System(injected_steps(system.steps, reentry, positions), kept, batch_size)
+    presenter = Presenter(injected, algorithm, reconstructor, positions, faces, checkpoints)
+    return Work(system, presenter, algorithm, checkpoints, **more)
 
 
 def _settings(estimator: Any) -> str:

@@ -16,16 +16,17 @@ ROOMS = (
     ("cli",),
     ("chain",),
     ("pipeline",),
-    ("client_side", "report", "training"),
+    ("report", "schedule", "training"),
+    ("parts",),
     ("quality", "verdict"),
     ("originals", "results", "view2"),
     ("injection", "run_record", "score_files"),
-    ("reconstructor", "database"),
-    ("losses", "recognizers", "decoders"),
+    ("checkpoints", "comparison", "reconstructor", "database", "system"),
+    ("losses", "recognizers", "decoders", "clients"),
     ("statistics",),
     ("metrics",),
     ("scores",),
-    ("data", "_files", "_validation"),
+    ("data", "_files", "_memory", "_validation"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 
@@ -72,6 +73,7 @@ def test_arrows_run_downward(module):
         ("bob_recon_plugin.cli", ["torch", "bob.bio", "matplotlib", "numpy"]),
         ("bob_recon_plugin.decoders", ["bob", "torchvision"]),
         ("bob_recon_plugin.losses", ["bob", "torchvision"]),
+        ("bob_recon_plugin.clients", ["torch", "distributed", "bob"]),
     ],
 )
 def test_what_a_room_must_not_load(module, forbidden):

@@ -20,6 +20,7 @@ from PIL import Image
 
 from bob_recon_plugin.database import ALIGNED_POSITIONS, load_image
 from tests import mobio_shaped, toy
+from tests.test_pipeline import same_rows
 
 DEMO = Path(__file__).parents[1] / "bob_recon_plugin" / "data" / "demo_faces.zip"
 
@@ -216,8 +217,9 @@ def test_bona_fide_rows_do_not_change_in_any_mode(eight, tmp_path):
         output = tmp_path / name
         completed(eight, "arcface-mbf", "-o", tmp_path / "plain" / name, *options)
         completed(eight, "arcface-mbf", "recon", "-o", output, *options)
-        stock = (tmp_path / "plain" / name / "scores-dev.csv").read_bytes()
-        assert (output / "scores-dev-licit.csv").read_bytes() == stock, name
+        stock = (tmp_path / "plain" / name / "scores-dev.csv").read_text().splitlines()
+        # stock Bob embeds one image at a time: other kernels, other rounding
+        same_rows((output / "scores-dev-licit.csv").read_text().splitlines(), stock, 1e-5)
         full.append(rows(output / "scores-dev.csv"))
     # batches of other sizes round differently in the last digits
     for other in full[1:]:

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import csv
 import json
-import pickle
 from pathlib import Path
 
+import cloudpickle
+import dask
 import numpy as np
 import pytest
 import torch
-from bob.bio.base.pipelines import execute_pipeline_simple
+from bob.bio.base.algorithm import Distance
+from bob.bio.base.pipelines import (
+    CSVScoreWriter,
+    checkpoint_pipeline_simple,
+    dask_bio_pipeline,
+    execute_pipeline_simple,
+)
 from bob.bio.face.embeddings.pytorch import PyTorchModel
-from bob.pipelines import Sample, SampleSet, wrap
+from bob.pipelines import Sample, SampleSet
 from PIL import Image
 
-from bob_recon_plugin.injection import Gallery, as_vectors, crops_by_own_positions
+from bob_recon_plugin.checkpoints import Checkpoints
+from bob_recon_plugin.injection import Gallery, Presenter, as_vectors
+from bob_recon_plugin.parts import Packed
 from bob_recon_plugin.pipeline import AttackPipeline
 from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.report.contact_sheet import ContactSheet
 from bob_recon_plugin.run_record import StaleOutputError
+from bob_recon_plugin.system import System
 from tests import toy
 
 
@@ -53,6 +63,15 @@ def run(pipeline, output: Path, database=None, client=None, **options) -> list[d
 
 def of(rows, attack: str):
     return [row for row in rows if row["probe_attack_type"] == attack]
+
+
+def same_rows(found: list[str], stock: list[str], within: float) -> None:
+    """Assert that lines of two score files differ in the rounding of scores alone."""
+    rows, others = (list(csv.reader(lines)) for lines in (found, stock))
+    at = others[0].index("score")
+    assert [r[:at] + r[at + 1 :] for r in rows] == [r[:at] + r[at + 1 :] for r in others]
+    scores = ([float(r[at]) for r in table[1:]] for table in (rows, others))
+    np.testing.assert_allclose(*scores, rtol=0, atol=within)
 
 
 def test_counts_and_targets(checkpoint, tmp_path):
@@ -131,12 +150,12 @@ def test_bona_fide_rows_are_those_of_a_run_without_attack(checkpoint, tmp_path, 
         dask_n_partitions=3 if client else None, dask_partition_size=None, dask_n_workers=None,
         **options,
     )  # fmt: skip
-    stock = (plain / "scores-dev.csv").read_bytes()
-    assert (ours / "scores-dev-licit.csv").read_bytes() == stock
+    stock = (plain / "scores-dev.csv").read_text().splitlines()
+    licit = (ours / "scores-dev-licit.csv").read_text().splitlines()
+    same_rows(licit, stock, 1e-12)
     full = (ours / "scores-dev.csv").read_text().splitlines()
-    lines = stock.decode().splitlines()
-    assert full[0] == lines[0] + ",probe_attack_type"
-    assert full[1 : len(lines)] == [line + "," for line in lines[1:]]
+    assert full[0] == licit[0] + ",probe_attack_type"
+    assert full[1 : len(licit)] == [line + "," for line in licit[1:]]
 
 
 def test_faces_are_what_the_decoder_makes(checkpoint, tmp_path):
@@ -184,12 +203,19 @@ def test_output_of_another_system_is_refused(checkpoint, tmp_path):
 
 
 def test_checkpoints_without_a_record_are_refused(checkpoint, tmp_path):
-    execute_pipeline_simple(
-        pipeline=toy.system(), database=toy.ToyDatabase(), output=str(tmp_path), dask_client=None,
-        groups=["dev"], write_metadata_scores=True, checkpoint=True, dask_n_partitions=None,
-        dask_partition_size=None, dask_n_workers=None,
-    )  # fmt: skip
+    run(attacked(checkpoint), tmp_path)
+    (tmp_path / "recon-run.json").unlink()
     with pytest.raises(StaleOutputError, match="without a record"):
+        run(attacked(checkpoint), tmp_path)
+
+
+def test_output_of_another_version_is_refused(checkpoint, tmp_path):
+    run(attacked(checkpoint), tmp_path)
+    record = json.loads((tmp_path / "recon-run.json").read_text())
+    assert record["identity"]["version"] == record["versions"]["bob_recon_plugin"]
+    record["identity"]["version"] = "0.0.7"
+    (tmp_path / "recon-run.json").write_text(json.dumps(record))
+    with pytest.raises(StaleOutputError, match=r"version was '0.0.7', now "):
         run(attacked(checkpoint), tmp_path)
 
 
@@ -226,7 +252,7 @@ def test_a_nan_embedding_names_its_template(checkpoint, tmp_path):
 def test_four_columns_cannot_tell_attacks_apart(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="drop `--write-column-scores`"):
         run(attacked(checkpoint), tmp_path / "out", write_metadata_scores=False)
-    assert not (tmp_path / "out" / "embedding").exists()  # told before any work
+    assert not (tmp_path / "out" / "checkpoints").exists()  # told before any work
 
 
 def test_wrong_arguments_are_told(checkpoint):
@@ -282,33 +308,36 @@ def test_a_probe_enrolled_itself_is_no_type_two_target():
     assert gallery.targets(database._set(2, 1), score_all_vs_all=True) == ["p2/0"]
 
 
-def test_a_cropper_of_fixed_positions_crops_reconstructions_by_their_own():
-    from bob.bio.face.utils import embedding_transformer
-
-    fixed = {"reye": (20.0, 20.0), "leye": (20.0, 60.0)}
-    crop = {"reye": (55, 40), "leye": (55, 72)}
-    step = embedding_transformer((112, 112), None, crop, fixed_positions=fixed).steps[0][1]
-    face = np.random.default_rng(0).integers(0, 256, (3, 112, 112), dtype=np.uint8)
-    sample = Sample(face, key="k", annotations=crop)
-    for wrapped in (step, wrap(["checkpoint"], step, features_dir=None, model_path="unused")):
-        freed = crops_by_own_positions(wrapped)
-        # its eyes are where the crop wants them: nothing to cut
-        np.testing.assert_array_equal(freed.transform([sample])[0].data, face)
-        assert (wrapped.transform([sample])[0].data != face).mean() > 0.5
-    annotated = toy.system().transformer.steps[0][1]
-    assert crops_by_own_positions(annotated) is annotated
+def presenter(checkpoint: Path, tmp_path: Path, **options) -> Presenter:
+    system = System([toy.system().transformer.steps[0][1]])
+    return Presenter(
+        system, Distance(), FaceReconstructor(str(checkpoint)), toy.POSITIONS,
+        options.get("faces"), Checkpoints(options.get("checkpoints")),
+    )  # fmt: skip
 
 
-def test_each_embedding_of_a_template_is_an_attack_of_its_own(checkpoint):
-    pipeline = attacked(checkpoint)
+def test_each_embedding_of_a_template_is_an_attack_of_its_own(checkpoint, tmp_path):
     embeddings = toy.ToyRecognizer().transform([toy.image(0), toy.image(1)])
     template = Sample(embeddings, key="k", template_id="t", subject_id="s")
-    attacks = pipeline._presenter("type1", pipeline.biometric_algorithm)([template])
+    attacks, clock = presenter(checkpoint, tmp_path)("type1", [template])
+    assert clock.images == 2
     assert [a.template_id for a in attacks] == ["type1/k-0", "type1/k-1"]
     assert [a.references for a in attacks] == [["t"], ["t"]]
     for attack, embedding in zip(attacks, embeddings, strict=True):
         cosine = np.corrcoef(np.ravel(attack.data), embedding)[0, 1]
         assert cosine > 0.99
+
+
+def test_presented_faces_are_not_made_twice(checkpoint, tmp_path):
+    folders = {"faces": tmp_path / "faces", "checkpoints": tmp_path / "kept"}
+    template = Sample(np.ones(toy.SIZE), key="k", template_id="t", subject_id="s")
+    first, clock = presenter(checkpoint, tmp_path, **folders)("type1", [template])
+    assert clock.images == 1
+    (tmp_path / "faces/type1/k.png").unlink()
+    again, clock = presenter(checkpoint, tmp_path, **folders)("type1", [template])
+    assert clock.images == 0
+    np.testing.assert_array_equal(again[0].data, first[0].data)
+    assert not (tmp_path / "faces/type1/k.png").exists()
 
 
 @pytest.mark.parametrize("data", ["PCA", np.zeros((2, 2, 2)), np.zeros(0)])
@@ -327,10 +356,98 @@ def test_the_sheet_shows_grey_images_and_survives_what_it_cannot_show(data, shad
     np.testing.assert_array_equal(sheet.people[0].original, np.full((3, 112, 112), shade))
 
 
-def test_an_attack_is_small_to_send(checkpoint, tmp_path):
-    reconstructor = FaceReconstructor(str(checkpoint)).validate()
-    assert len(pickle.dumps(reconstructor)) < 2_000
+def graph_size(n: int, checkpoint: Path, output: Path) -> tuple[int, int]:
+    """Tasks and bytes that n probes put on the scheduler."""
     pipeline = attacked(checkpoint)
-    run(pipeline, tmp_path)
-    assert pipeline._sheet.people
-    assert len(pickle.dumps(pipeline)) < 20_000
+    dask_bio_pipeline(checkpoint_pipeline_simple(pipeline, str(output)))
+    pipeline.score_writer = CSVScoreWriter(str(output / "./tmp"))
+    database = toy.ToyDatabase(people=20, probes=n // 20, score_all_vs_all=False)
+    run = pipeline([], database.references(), database.probes(), score_all_vs_all=False)
+    tasks = list(run.schedule._tasks(dask.delayed, Packed.of))
+    graph = dask.delayed(tasks).__dask_graph__()
+    return len(graph), sum(len(cloudpickle.dumps(task)) for task in dict(graph).values())
+
+
+def test_the_graph_grows_with_parts_and_stays_small(checkpoint, tmp_path):
+    FaceReconstructor(str(checkpoint)).validate()  # loaded weights must not travel
+    few, small = graph_size(400, checkpoint, tmp_path / "few")
+    many, large = graph_size(4000, checkpoint, tmp_path / "many")
+    assert few < 20
+    assert many - few <= 4000 / 128 + 2
+    assert large < 100 * 4000  # bytes a probe
+    assert small < 60_000
+
+
+def test_an_enrolled_image_is_not_embedded_again_as_a_probe(checkpoint, tmp_path):
+    class Reused(toy.ToyDatabase):
+        def probes(self, group="dev"):  # the second person's probe is the first one's reference
+            return [*super().probes(group), self._set(0, 0, gender="m", references=["p1/0"])]
+
+    run(attacked(checkpoint), tmp_path, Reused(score_all_vs_all=False))
+    effort = json.loads((tmp_path / "summary-dev.json").read_text())["effort"]
+    assert effort["embed"]["images"] == 6 + 18
+    assert effort["attack"]["images"] == 6 + 18
+    assert effort["compare"]["images"] == 37 + 6 + 18
+
+
+def test_a_run_again_embeds_and_inverts_nothing(checkpoint, tmp_path):
+    for images in (24, 0):
+        run(attacked(checkpoint), tmp_path)
+        effort = json.loads((tmp_path / "summary-dev.json").read_text())["effort"]
+        assert effort["embed"]["images"] == effort["attack"]["images"] == images
+    damaged = next((tmp_path / "checkpoints/probes").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:999])
+    before = (tmp_path / "scores-dev.csv").read_bytes()
+    run(attacked(checkpoint), tmp_path)
+    assert (tmp_path / "scores-dev.csv").read_bytes() == before
+    effort = json.loads((tmp_path / "summary-dev.json").read_text())["effort"]
+    assert effort["embed"]["images"] == 18
+    assert effort["attack"]["images"] == 0
+
+
+def test_faces_are_kept_only_if_wanted(checkpoint, tmp_path):
+    run(attacked(checkpoint, keep_faces=False), tmp_path)
+    assert not (tmp_path / "faces").exists()
+    assert not (tmp_path / "contact-sheet-dev.png").exists()
+    run(attacked(checkpoint), tmp_path / "kept")
+    ours, theirs = ((d / "scores-dev.csv").read_bytes() for d in (tmp_path, tmp_path / "kept"))
+    assert ours == theirs
+
+
+class Centred(toy.ToyRecognizer):
+    """A recogniser that must be fitted: it takes the mean of the background away."""
+
+    def fit(self, X, y=None):
+        self.mean_ = super().transform(X).mean(axis=0)
+        return self
+
+    def transform(self, X):
+        return super().transform(X) - self.mean_
+
+    def _more_tags(self):
+        return {"requires_fit": True}
+
+
+class WithBackground(toy.ToyDatabase):
+    def background_model_samples(self):
+        return [s for sets in self.probes() for s in sets]
+
+
+@pytest.mark.parametrize("mode", [{}, {"client": "single-threaded"}, {"client": "threads"}])
+def test_a_system_that_is_fitted_first(checkpoint, tmp_path, mode):
+    for _ in range(2):
+        rows = run(attacked(checkpoint, Centred()), tmp_path, WithBackground(), **mode)
+    stock = run_stock(toy.system(Centred()), tmp_path / "stock", WithBackground())
+    bona_fide = [float(row["score"]) for row in of(rows, "")]
+    np.testing.assert_allclose(bona_fide, stock, atol=1e-12)
+
+
+def run_stock(pipeline, output: Path, database) -> list[float]:
+    """Scores of Bob's own command, without checkpoints (a fitted step cannot have any)."""
+    execute_pipeline_simple(
+        pipeline=pipeline, database=database, output=str(output), dask_client=None,
+        groups=["dev"], write_metadata_scores=True, checkpoint=False, dask_n_partitions=None,
+        dask_partition_size=None, dask_n_workers=None,
+    )  # fmt: skip
+    with open(output / "scores-dev.csv", newline="") as handle:
+        return [float(row["score"]) for row in csv.DictReader(handle)]

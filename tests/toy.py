@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +37,18 @@ class ToyRecognizer(TransformerMixin, BaseEstimator):
 
     def _more_tags(self):
         return {"requires_fit": False}
+
+
+class SlowRecognizer(ToyRecognizer):
+    """Takes a while for every batch, so that a test can disturb it."""
+
+    def __init__(self, seed: int = 0, pause: float = 0.2):
+        super().__init__(seed)
+        self.pause = pause
+
+    def transform(self, X):
+        time.sleep(self.pause)
+        return super().transform(X)
 
 
 class NaNRecognizer(ToyRecognizer):

@@ -60,7 +60,7 @@ class ContactSheet:
         cls, references: Sequence[Any], steps: Sequence[Any], positions: dict[str, Any]
     ) -> ContactSheet:
         """Take people evenly from the references and crop their first enrolment image."""
-        from ..injection import core
+        from ..system import core
 
         fixed = next((p for s in steps if (p := getattr(core(s), "fixed_positions", None))), None)
         count = min(_PEOPLE, len(references))

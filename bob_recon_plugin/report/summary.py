@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from .contact_sheet import ContactSheet
 from .table import render, short
 
 
-def write_summary(filename: Path, identity: dict[str, Any], sheet: ContactSheet | None) -> None:
+def write_summary(
+    filename: Path, identity: dict[str, Any], sheet: ContactSheet | None, spent: Mapping[str, Any]
+) -> None:
     """Print the operating points and write ``summary-GROUP.json`` and ``contact-sheet-GROUP.png``.
 
     Thresholds come from ``scores-dev.csv``, never from another group.
@@ -28,7 +32,10 @@ def write_summary(filename: Path, identity: dict[str, Any], sheet: ContactSheet 
         The attacked system and the decoder, kept in the JSON.
     sheet : ContactSheet or None
         People to show; None draws nothing.
+    spent : mapping of str to Clock
+        Images and seconds of all tasks together, by step: "embed", "attack", "compare".
     """
+    click.echo(f"\n{_told(spent)}")
     group = filename.stem.removeprefix("scores-")
     dev = filename.with_name("scores-dev.csv")
     if group != "dev" and not dev.is_file():
@@ -40,7 +47,13 @@ def write_summary(filename: Path, identity: dict[str, Any], sheet: ContactSheet 
         click.echo(f"{filename}: no rates ({error})")
         return
     click.echo(f"\n{filename}\n\n{render(points)}\n")
-    record = {"run": identity, "versions": versions(), **json.loads(render(points, "json"))}
+    effort = {step: asdict(clock) for step, clock in spent.items()}
+    record = {
+        "run": identity,
+        "effort": effort,
+        "versions": versions(),
+        **json.loads(render(points, "json")),
+    }
     write_json(filename.with_name(f"summary-{group}.json"), record)
     if sheet is not None:
         picture = filename.with_name(f"contact-sheet-{group}.png")
@@ -52,3 +65,15 @@ def write_summary(filename: Path, identity: dict[str, Any], sheet: ContactSheet 
         sheet.read_scores(filename)
         sheet.draw(filename.parent / "faces", strictest.threshold, caption, picture)
         click.echo(f"Faces: {picture}")
+
+
+def _told(spent: Mapping[str, Any]) -> str:
+    """Say what the tasks did; nothing of it is what checkpoints spared."""
+    names = {
+        "embed": "images embedded",
+        "attack": "templates inverted and presented",
+        "compare": "comparisons",
+    }
+    return "; ".join(
+        f"{clock.images:,} {names[step]} in {clock.seconds:.1f} s" for step, clock in spent.items()
+    )

@@ -21,11 +21,12 @@ from tqdm import tqdm
 
 from bob_recon_plugin import decoders, losses, metrics
 from bob_recon_plugin._files import whole_or_nothing
-from bob_recon_plugin.injection import Gallery, crops_by_own_positions
+from bob_recon_plugin.injection import Gallery
 from bob_recon_plugin.originals import crop
 from bob_recon_plugin.recognizers import Recognizer, bob_pipeline, get, identify
 from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.scores import Scores
+from bob_recon_plugin.system import crops_by_own_positions
 
 KINDS = ("genuine", "impostor", "type1", "type2")
 _BATCH = 256

@@ -1,0 +1,233 @@
+"""The work of an attack, cut into parts: what one task does, on any machine.
+
+References are embedded and enrolled part by part; the templates of all parts
+make the `Gallery` that probes are compared with. Type-I attacks need their own
+part alone, so they run while others still enrol.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+from bob.pipelines import Sample, SampleSet
+
+from .checkpoints import Checkpoints
+from .comparison import Comparison
+from .injection import TYPE_I, TYPE_II, Clock, Gallery, Presenter, genuine_templates
+from .system import System
+
+REFERENCES, PROBES, BONA_FIDE = "references", "probes", "bona-fide"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Sample sets on their way to a worker: a tenth of their size, no matter to Dask."""
+
+    content: bytes
+
+    @classmethod
+    def of(cls, sets: Sequence[SampleSet]) -> Packed:
+        """Pack sample sets."""
+        return cls(zlib.compress(cloudpickle.dumps(list(sets), pickle.HIGHEST_PROTOCOL), 1))
+
+    def unpack(self) -> list[SampleSet]:
+        """Return them."""
+        return pickle.loads(zlib.decompress(self.content))
+
+
+def cut(sets: Sequence[SampleSet], images: int) -> Iterator[list[SampleSet]]:
+    """Cut sample sets into parts of about so many images, the same in every run."""
+    part: list[SampleSet] = []
+    count = 0
+    for sample_set in sets:
+        if part and count + len(sample_set) > images:
+            yield part
+            part, count = [], 0
+        part.append(sample_set)
+        count += len(sample_set)
+    if part:
+        yield part
+
+
+@dataclass
+class Enrolled:
+    """Templates of a part of the references.
+
+    Attributes
+    ----------
+    templates : list of Sample
+    images : list of list of str
+        Keys of the images that each was enrolled from.
+    embeddings : dict of str to array
+        What the system made of an image, by its :func:`token`.
+    clock : Clock
+        Of the embedding.
+    """
+
+    templates: list[Sample]
+    images: list[list[str]]
+    embeddings: dict[bytes, Any]
+    clock: Clock
+
+
+class Everyone:
+    """All enrolled templates, and what probes can be spared because of them."""
+
+    def __init__(self, algorithm: Any, parts: Sequence[Enrolled]):
+        templates = [template for part in parts for template in part.templates]
+        self.comparison = Comparison(algorithm, templates)
+        self.gallery = Gallery()
+        images = (keys for part in parts for keys in part.images)
+        for template, keys in zip(templates, images, strict=True):
+            self.gallery.add(template, keys)
+        self.embeddings = {token: e for part in parts for token, e in part.embeddings.items()}
+
+
+def token(sample: Any) -> bytes | None:
+    """What tells that two lazy samples are one image, read and annotated alike; None: not known."""
+    load = getattr(sample, "_load", None)
+    if load is None:
+        return None
+    about = {k: v for k, v in vars(sample).items() if k in ("key", "annotations")}
+    try:
+        return pickle.dumps((about, load, getattr(sample, "_delayed_attributes", None)))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Written:
+    """Scores that a task has written, and what it took.
+
+    Attributes
+    ----------
+    files : dict of str to Path
+        By kind: "bona-fide", "type1", "type2".
+    done : dict of str to Clock
+        By step: "embed", "attack", "compare".
+    images : int
+        Images of the part, for the progress bar.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    done: dict[str, Clock] = field(default_factory=dict)
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that a task must know besides its part; small, and the same for all of them.
+
+    Parameters
+    ----------
+    system, presenter, algorithm, checkpoints
+        See there.
+    attacks : tuple of str
+    all_vs_all : bool
+        Whether bona fide probes are compared with every reference.
+    folder : Path
+        Of the scores that tasks write.
+    excluded : tuple of str
+        Metadata that is not written.
+    """
+
+    system: System
+    presenter: Presenter
+    algorithm: Any
+    checkpoints: Checkpoints
+    attacks: tuple[str, ...]
+    all_vs_all: bool
+    folder: Path
+    excluded: tuple[str, ...]
+
+    def enrol(self, part: Packed | list[SampleSet]) -> Enrolled:
+        """Embed a part of the references and make their templates."""
+        sets = _unpacked(part)
+        featured, clock = self._embed(REFERENCES, sets, {})
+        templates = self.algorithm.create_templates_from_samplesets(featured, enroll=True)
+        embeddings = {
+            name: feature.data
+            for before, after in zip(sets, featured, strict=True)
+            for image, feature in zip(before.samples, after.samples, strict=True)
+            if (name := token(image)) is not None
+        }
+        images = [[str(image.key) for image in s.samples] for s in sets]
+        return Enrolled(templates, images, embeddings, clock)
+
+    def gather(self, parts: Sequence[Enrolled]) -> Everyone:
+        """Bring all templates together."""
+        return Everyone(self.algorithm, parts)
+
+    def attack_templates(self, enrolled: Enrolled) -> Written:
+        """Type-I: invert templates, each against itself."""
+        comparison = Comparison(self.algorithm, enrolled.templates)
+        images = sum(map(len, enrolled.images))
+        done = {"embed": enrolled.clock}
+        if TYPE_I not in self.attacks:
+            return Written({}, done, images)
+        files, attacked = self._attack(TYPE_I, enrolled.templates, comparison)
+        return Written(files, {**done, **attacked}, images)
+
+    def compare(self, everyone: Everyone, part: Packed | list[SampleSet]) -> Written:
+        """Compare a part of the probes, and attack with their templates (Type-II)."""
+        sets = _unpacked(part)
+        featured, clock = self._embed(PROBES, sets, everyone.embeddings)
+        started = time.perf_counter()
+        probes = self.algorithm.create_templates_from_samplesets(featured, enroll=False)
+        path = self._part_file(BONA_FIDE)
+        rows = everyone.comparison.write(probes, path, self.all_vs_all, self.excluded)
+        files, done = {BONA_FIDE: path}, {"embed": clock, "compare": Clock.since(started, rows)}
+        if TYPE_II in self.attacks:
+            leaked = genuine_templates(featured, self.algorithm, everyone.gallery, self.all_vs_all)
+            attack_files, attacked = self._attack(TYPE_II, leaked, everyone.comparison)
+            files |= attack_files
+            done["attack"] = attacked.get("attack", Clock())
+            done["compare"] += attacked.get("compare", Clock())
+        return Written(files, done, sum(map(len, sets)))
+
+    def _embed(
+        self, kind: str, sets: Sequence[SampleSet], known: dict[bytes, Any]
+    ) -> tuple[list[SampleSet], Clock]:
+        """Give every sample of the sets what the system makes of it, in one go."""
+        started = time.perf_counter()
+        samples = [sample for s in sets for sample in s.samples]
+        keys = [str(sample.key) for sample in samples]
+        found, clock = self.checkpoints.load(kind, keys), Clock()
+        if found is None:
+            names = [token(sample) if known else None for sample in samples]
+            new = [s for s, name in zip(samples, names, strict=True) if name not in known]
+            fresh = self.system.embed(new)
+            found = [known[n] if n in known else next(fresh) for n in names]
+            self.checkpoints.save(kind, keys, found)
+            clock = Clock.since(started, len(new))
+        features = iter(found)
+        return [
+            SampleSet([Sample(next(features), key=s.key) for s in one.samples], parent=one)
+            for one in sets
+        ], clock
+
+    def _attack(
+        self, attack: str, leaked: Sequence[Sample], comparison: Comparison
+    ) -> tuple[dict[str, Path], dict[str, Clock]]:
+        if not leaked:
+            return {}, {}
+        probes, clock = self.presenter(attack, leaked)
+        started = time.perf_counter()
+        path = self._part_file(attack)
+        rows = comparison.write(probes, path, False, self.excluded)
+        return {attack: path}, {"attack": clock, "compare": Clock.since(started, rows)}
+
+    def _part_file(self, kind: str) -> Path:
+        return self.folder / f"{kind}-{uuid.uuid4().hex}.csv"
+
+
+def _unpacked(part: Packed | list[SampleSet]) -> list[SampleSet]:
+    return part.unpack() if isinstance(part, Packed) else part

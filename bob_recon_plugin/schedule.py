@@ -1,0 +1,229 @@
+"""Run the parts of an attack: here, on a scheduler of Dask's, or on a cluster."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import dask
+from bob.pipelines import SampleSet
+from dask.delayed import Delayed
+from tqdm import tqdm
+from tqdm.dask import TqdmCallback
+
+from ._validation import InputError
+from .parts import Packed, Work, Written, cut
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The parts of a run and where they are computed.
+
+    Parameters
+    ----------
+    work : Work or Delayed
+    references, probes : sequence of SampleSet
+    attacks : tuple of str
+    part_size : int
+        Images of a part: the unit of work, of checkpoints, and of what a stopped run loses.
+    resources : dict of str to float
+        What a worker must offer to compute a part, as ``{"GPU": 1}``.
+    checkpoints : Path or None
+        Where finished parts are kept, to tell whoever must run again.
+    """
+
+    work: Any
+    references: Sequence[SampleSet]
+    probes: Sequence[SampleSet]
+    part_size: int
+    resources: dict[str, float]
+    checkpoints: Path | None
+
+    def run(self, scheduler: Any = None) -> list[Written]:
+        """Compute every part.
+
+        Parameters
+        ----------
+        scheduler : None, str or Client
+            None: here, one part after the other. A name: one of Dask's own
+            schedulers. A client: its cluster.
+
+        Raises
+        ------
+        InputError
+            When the disk is full, workers die, or the scheduler is lost; with
+            what is kept and what to do.
+        """
+        with self._resumable():
+            if scheduler is None:
+                return self._here()
+            if isinstance(scheduler, str):
+                tasks = list(self._tasks(dask.delayed, Packed.of))
+                with TqdmCallback(desc="attack", unit="part", disable=None):
+                    return list(dask.compute(*tasks, scheduler=scheduler))
+            return self._on_cluster(scheduler)
+
+    def _tasks(self, call: Callable[..., Any], pack: Callable[..., Any]) -> Iterator[Any]:
+        """Call every part; what is yielded holds all of the work.
+
+        Under ``dask.delayed`` the number of tasks is that of the parts.
+        """
+        work = self.work
+        enrol, attack = call(_enrol), call(_attack_templates)
+        enrolled = [enrol(work, pack(part)) for part in cut(self.references, self.part_size)]
+        everyone = call(_gather)(work, enrolled)
+        for part in enrolled:
+            yield attack(work, part)
+        compare = call(_compare)
+        for part in cut(self.probes, self.part_size):
+            yield compare(work, everyone, pack(part))
+
+    def _here(self) -> list[Written]:
+        images = sum(map(len, self.references)) + sum(map(len, self.probes))
+        done = []
+        # None: shown on terminals
+        with tqdm(total=images, desc="attack", unit="image", disable=None) as bar:
+            for written in self._tasks(lambda function: function, list):
+                done.append(written)
+                bar.update(written.images)
+        return done
+
+    def _on_cluster(self, client: Any) -> list[Written]:
+        from distributed import as_completed
+
+        self._check_resources(client)
+        with dask.annotate(**({"resources": self.resources} if self.resources else {})):
+            tasks = list(self._tasks(dask.delayed, Packed.of))
+        # fused or rewritten tasks would lose their resources
+        futures = client.compute(tasks, optimize_graph=False, sync=False)
+        done: dict[Any, Written] = {}
+        images = sum(map(len, self.references)) + sum(map(len, self.probes))
+        try:
+            with tqdm(total=images, desc="attack", unit="image", disable=None) as bar:
+                for future in as_completed(futures):
+                    done[future.key] = future.result()
+                    bar.update(done[future.key].images)
+        finally:
+            for future in futures:
+                future.release()
+        return [done[future.key] for future in futures]
+
+    def _check_resources(self, client: Any) -> None:
+        workers = client.scheduler_info()["workers"].values()
+        offers = [worker.get("resources", {}) for worker in workers]
+        if offers and not any(_suffices(offer, self.resources) for offer in offers):
+            raise InputError(
+                f"`resources` must be what a worker offers, got {self.resources}, which none of "
+                f"the {len(offers)} workers has; start workers with it, or drop the option."
+            )
+
+    @contextmanager
+    def _resumable(self) -> Iterator[None]:
+        """Tell what is kept when a run ends before its time."""
+        kept = (
+            f"What was finished is kept in {self.checkpoints}: the same command goes on from there."
+            if self.checkpoints
+            else "Nothing is kept without checkpoints: run again, without --memory."
+        )
+        try:
+            with _interruptible():
+                yield
+        except KeyboardInterrupt:
+            click.echo(f"\nStopped. {kept}", err=True)
+            raise
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise InputError(
+                f"the disk must have room for the results, got {error.strerror!r} at "
+                f"{error.filename or self.checkpoints}; make room and run again. {kept}"
+            ) from error
+        except Exception as error:
+            if (lost := _lost(error)) is None:
+                raise
+            raise InputError(f"{lost} {kept}") from error
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C be an error again: importing dask_jobqueue makes it a silent success."""
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _suffices(offer: dict[str, float], wanted: dict[str, float]) -> bool:
+    return all(offer.get(name, 0) >= amount for name, amount in wanted.items())
+
+
+def _lost(error: Exception) -> str | None:
+    """What happened to a cluster, in words; None where it was something else."""
+    from distributed import KilledWorker
+    from distributed.comm import CommClosedError
+
+    if isinstance(error, KilledWorker):
+        return (
+            "workers must live through a part, got one part that ended several of them "
+            f"({error.last_worker}); give them more memory, or cut smaller parts with "
+            "--dask-partition-size."
+        )
+    if isinstance(error, CancelledError | CommClosedError):
+        return (
+            f"the Dask scheduler must stay in reach, got a lost connection ({error}); start it "
+            "again."
+        )
+    return None
+
+
+def _enrol(work: Work, part: Any) -> Any:
+    return work.enrol(part)
+
+
+def _gather(work: Work, parts: Any) -> Any:
+    return work.gather(parts)
+
+
+def _attack_templates(work: Work, enrolled: Any) -> Written:
+    return work.attack_templates(enrolled)
+
+
+def _compare(work: Work, everyone: Any, part: Any) -> Written:
+    return work.compare(everyone, part)
+
+
+class ScheduledAttack(Delayed):
+    """What Bob's command gets and computes at its end: `Schedule.run`, then the files.
+
+    Bob computes a Delayed with the client that the user chose and returns; the
+    client gets no other hook.
+    """
+
+    __slots__ = ("_finish", "_schedule")
+
+    @classmethod
+    def of(cls, schedule: Schedule, finish: Callable[[list[Written]], Any]) -> ScheduledAttack:
+        """Make one that computes the schedule and hands the result to ``finish``."""
+        nothing = dask.delayed(None)
+        self = cls(nothing.key, nothing.dask, layer=nothing._layer)
+        self._schedule, self._finish = schedule, finish
+        return self
+
+    def compute(self, scheduler: Any = "single-threaded", **_: Any) -> Any:
+        """Compute every part, then finish here."""
+        return self._finish(self._schedule.run(scheduler))

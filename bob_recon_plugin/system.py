@@ -1,0 +1,169 @@
+"""The system under attack: images to embeddings in real batches, each image read once."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from bob.pipelines import CheckpointWrapper, DaskWrapper, Sample
+
+from ._memory import keep_freed_memory
+
+_AHEAD = 32  # images read before their turn
+_HELD = 64 << 20  # bytes of images that a step gets at once
+
+
+def bare(step: Any, kept: Collection[str] = ()) -> Any:
+    """Return a step without the Dask and checkpoint layers that Bob's command puts around it.
+
+    Parameters
+    ----------
+    step : transformer
+        Of samples.
+    kept : collection of str
+        ``features_dir`` of checkpoint layers that are the user's own.
+    """
+    while isinstance(step, DaskWrapper | CheckpointWrapper):
+        if isinstance(step, CheckpointWrapper) and step.features_dir in kept:
+            break
+        step = step.estimator
+    return step
+
+
+def core(step: Any) -> Any:
+    """Return the estimator inside nested Bob wrappers."""
+    while hasattr(step, "estimator"):
+        step = step.estimator
+    return step
+
+
+def _rewrap(wrapper: Any, change: Any) -> Any:
+    """Copy nested Bob wrappers with another estimator at the core."""
+    if not hasattr(wrapper, "estimator"):
+        return change(wrapper)
+    wrapper = copy.copy(wrapper)
+    wrapper.estimator = _rewrap(wrapper.estimator, change)
+    if hasattr(wrapper, "_dask_state"):
+        wrapper._dask_state = wrapper.estimator
+    if getattr(wrapper, "transform_extra_arguments", None) == ():
+        wrapper.transform_extra_arguments = (("annotations", "annotations"),)
+    return wrapper
+
+
+def crops_by_own_positions(step: Any) -> Any:
+    """Return the step, cropping each face by the positions the sample brings.
+
+    A cropper set to ``fixed_positions`` (a database of aligned copies) would
+    cut reconstructions at the eyes of the database's images; this one cuts
+    them at their own.
+    """
+    if getattr(core(step), "fixed_positions", None) is None:
+        return step
+
+    def freed(cropper: Any) -> Any:
+        cropper = copy.copy(cropper)
+        cropper.fixed_positions = None
+        return cropper
+
+    return _rewrap(step, freed)
+
+
+@dataclass(frozen=True)
+class System:
+    """The steps of a Bob pipeline, run over batches instead of sample sets.
+
+    Bob hands sample sets to a step one by one, so that a probe of one image is
+    a batch of one, and its lazy samples read an image at every look. Here the
+    images of many sets go through each step together, in memory.
+
+    Parameters
+    ----------
+    steps : sequence of transformers
+        Of samples, fitted; the last one gives embeddings.
+    kept : collection of str
+        As for :func:`bare`.
+    batch_size : int
+        Images that go through the steps together.
+    """
+
+    steps: Sequence[Any]
+    kept: tuple[str, ...] = ()
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", [bare(step, self.kept) for step in self.steps])
+
+    def embed(self, samples: Iterable[Any]) -> Iterator[Any]:
+        """Take images through every step.
+
+        Parameters
+        ----------
+        samples : iterable of Sample
+            Images, lazy or not. A sample is read once, in a thread of its own,
+            some images ahead.
+
+        Yields
+        ------
+        array or None
+            What the last step makes of each image; None where the face was not
+            acquired.
+        """
+        keep_freed_memory()
+        images = _read_ahead(samples)
+        while block := _take(images, self.batch_size, self.steps[:1]):
+            for step in self.steps[1:]:
+                block = _through(step, block)
+            yield from (sample.data for sample in block)
+
+
+def _read_ahead(samples: Iterable[Any]) -> Iterator[Sample]:
+    """Read lazy samples in order, a few before they are asked for."""
+    waiting: deque[Future[Sample]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+        try:
+            for sample in samples:
+                waiting.append(pool.submit(_read, sample))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(sample: Any) -> Sample:
+    return Sample(sample.data, parent=sample)
+
+
+def _take(images: Iterator[Sample], count: int, first: Sequence[Any]) -> list[Sample]:
+    """Take up to ``count`` images through the first step, as many at once as memory allows."""
+    done: list[Sample] = []
+    held: list[Sample] = []
+    size = 0
+    for image in images:
+        held.append(image)
+        size += getattr(image.data, "nbytes", 0)
+        full = len(done) + len(held) == count
+        if full or size >= _HELD:
+            done += _through(first[0], held) if first else held
+            held, size = [], 0
+        if full:
+            break
+    if held:
+        done += _through(first[0], held) if first else held
+    return done
+
+
+def _through(step: Any, samples: list[Sample]) -> list[Sample]:
+    """Apply one step and hold its results, not the lazy samples that Bob's wrappers make."""
+    return [Sample(sample.data, parent=sample) for sample in step.transform(samples)]
+
+
+def positions_gap(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """Largest distance along an axis between two pairs of eye positions, in pixels."""
+    return max(float(np.abs(np.subtract(one[eye], other[eye])).max()) for eye in ("reye", "leye"))

@@ -1,0 +1,287 @@
+"""What goes wrong in a long run: it goes on, or says what to do; run again, it ends the same."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from bob.bio.base.pipelines import execute_pipeline_simple
+
+from bob_recon_plugin import checkpoints
+from bob_recon_plugin._validation import InputError
+from bob_recon_plugin.pipeline import AttackPipeline
+from bob_recon_plugin.reconstructor import FaceReconstructor
+from tests import toy
+
+PEOPLE, PROBES, PART = 12, 2, 4
+IMAGES = PEOPLE * (1 + PROBES)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory) -> Path:
+    return toy.decoder(tmp_path_factory.mktemp("decoder") / "toy.safetensors")
+
+
+def run(decoder: Path, output: Path, client=None, **options) -> None:
+    """Run as Bob's command does, with parts of four images."""
+    recognizer = toy.SlowRecognizer(pause=options.pop("pause", 0))
+    pipeline = AttackPipeline(
+        toy.system(recognizer), FaceReconstructor(str(decoder)), part_size=PART, **options
+    )
+    pipeline.identity["system"] = "the slow one or the fast one"
+    execute_pipeline_simple(
+        pipeline=pipeline, database=toy.ToyDatabase(PEOPLE, PROBES), output=str(output),
+        dask_client=client, groups=["dev"], write_metadata_scores=True, checkpoint=True,
+        dask_n_partitions=None, dask_partition_size=PART if client else None, dask_n_workers=None,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(decoder, tmp_path_factory) -> list[dict[str, str]]:
+    output = tmp_path_factory.mktemp("undisturbed")
+    run(decoder, output)
+    return rows(output)
+
+
+def rows(output: Path) -> list[dict[str, str]]:
+    with open(output / "scores-dev.csv", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def embedded(output: Path) -> int:
+    return json.loads((output / "summary-dev.json").read_text())["effort"]["embed"]["images"]
+
+
+def finished(output: Path) -> int:
+    return len(list((output / "checkpoints").rglob("*.h5")))
+
+
+def same(found: list[dict[str, str]], expected: list[dict[str, str]]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert float(one.pop("score")) == pytest.approx(float(other["score"]), abs=1e-9)
+        assert one == {k: v for k, v in other.items() if k != "score"}
+
+
+@contextmanager
+def once(condition: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
+    """Do something in a thread when a condition comes true."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if condition():
+                act()
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+# -- the disk ----------------------------------------------------------------
+
+
+def test_a_full_disk_is_told_and_the_same_command_goes_on(
+    decoder, tmp_path, monkeypatch, undisturbed
+):
+    save = checkpoints.Checkpoints.save
+
+    def full(self, kind, keys, embeddings):
+        if finished(tmp_path) >= 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.path(kind, keys)))
+        save(self, kind, keys, embeddings)
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "save", full)
+    expected = r"must have room for the results, got 'No space left on device' at .*\.h5; make room"
+    with pytest.raises(InputError, match=expected):
+        run(decoder, tmp_path)
+    monkeypatch.undo()
+    assert not (tmp_path / "scores-dev.csv").exists()
+    run(decoder, tmp_path)
+    same(rows(tmp_path), undisturbed)
+    assert embedded(tmp_path) == IMAGES - 3 * PART
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.slow
+def test_a_real_disk_that_is_full(decoder, tmp_path, undisturbed):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(small)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs the right to mount a file system of 96 kB")
+    try:
+        with pytest.raises(InputError, match="No space left on device"):
+            run(decoder, small / "out")
+        subprocess.run([*mount[:4], "remount,size=9m", *mount[5:]], check=True)
+        run(decoder, small / "out")
+        same(rows(small / "out"), undisturbed)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+# -- the user ----------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_a_stopped_command_goes_on(decoder, tmp_path, how, undisturbed):
+    chain = tmp_path / "chain.py"
+    chain.write_text(
+        "from tests.toy import SlowRecognizer, ToyDatabase, system\n"
+        f"database = ToyDatabase({PEOPLE}, {PROBES})\n"
+        "pipeline = system(SlowRecognizer())\n"
+        f"decoder, part_size = {str(decoder)!r}, {PART}\n"
+    )
+    bob = str(Path(sys.executable).with_name("bob"))
+    command = [bob, *f"bio pipeline simple {chain} recon --no-dask -o {tmp_path / 'out'}".split()]
+    here = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(here), "XDG_CONFIG_HOME": str(tmp_path)}
+    pipes = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": _heed_interrupts}
+    with (
+        subprocess.Popen(command, env=environment, cwd=tmp_path, **pipes) as process,
+        once(lambda: finished(tmp_path / "out") >= 2, lambda: process.send_signal(how)),
+    ):
+        _, told = process.communicate(timeout=300)
+    assert process.returncode != 0
+    if how == signal.SIGINT:
+        assert f"Stopped. What was finished is kept in {tmp_path}/out/checkpoints" in told
+        assert "Traceback" not in told
+    assert not (tmp_path / "out/scores-dev.csv").exists()
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    same(rows(tmp_path / "out"), undisturbed)
+    assert embedded(tmp_path / "out") <= IMAGES - PART
+
+
+def _heed_interrupts() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+# -- the cluster -------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(tmp_path) -> Iterator[tuple[subprocess.Popen, list[subprocess.Popen], str]]:
+    """A scheduler and two workers, each a process that can be killed."""
+    about = tmp_path / "scheduler.json"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    common = {"env": environment, "cwd": tmp_path, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m"]
+    shared = ["--scheduler-file", str(about), "--no-dashboard"]
+    serve = [*dask, "distributed.cli.dask_scheduler", "--port", "0", "--host", "127.0.0.1"]
+    work = [*dask, "distributed.cli.dask_worker", "--no-nanny", "--nthreads", "1"]
+    scheduler = subprocess.Popen([*serve, *shared], **common)
+    workers = [
+        subprocess.Popen([*work, "--death-timeout", "20", *shared], **common) for _ in range(2)
+    ]
+    try:
+        yield scheduler, workers, str(about)
+    finally:
+        for process in [*workers, scheduler]:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def connected(about: str, workers: int) -> Iterator[object]:
+    from distributed import Client
+
+    client = Client(scheduler_file=about, timeout=60)
+    try:
+        client.wait_for_workers(workers, timeout=120)
+        yield client
+    finally:
+        with suppress(Exception):
+            client.close(timeout=5)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_nothing_but_time(decoder, tmp_path, cluster, undisturbed):
+    _, workers, about = cluster
+    out = tmp_path / "out"
+    with connected(about, 2) as client, once(lambda: finished(out) >= 2, workers[0].kill):
+        run(decoder, out, client, pause=0.2)
+    assert workers[0].poll() is not None
+    assert workers[1].poll() is None
+    same(rows(out), undisturbed)
+
+
+@pytest.mark.slow
+def test_a_lost_scheduler_is_told_and_the_same_command_goes_on(
+    decoder, tmp_path, cluster, undisturbed
+):
+    scheduler, _, about = cluster
+    out = tmp_path / "out"
+    expected = r"scheduler must stay in reach.* kept in .*out/checkpoints"
+    with (
+        connected(about, 2) as client,
+        once(lambda: finished(out) >= 3, scheduler.kill),
+        pytest.raises(InputError, match=expected),
+    ):
+        run(decoder, out, client, pause=0.2)
+    run(decoder, out)
+    same(rows(out), undisturbed)
+    assert embedded(out) < IMAGES
+
+
+@pytest.mark.slow
+def test_parts_go_to_workers_that_offer_what_is_asked_for(decoder, tmp_path, undisturbed):
+    from distributed import Client, LocalCluster, Scheduler, SpecCluster, Worker
+
+    expected = r"got {'GPU': 1}, which none of the 2 workers has"
+    local = {"n_workers": 2, "threads_per_worker": 1, "processes": False}
+    with (
+        LocalCluster(dashboard_address=None, **local) as plain,
+        Client(plain) as client,
+        pytest.raises(InputError, match=expected),
+    ):
+        run(decoder, tmp_path / "none", client, resources={"GPU": 1})
+
+    workers = {
+        name: {"cls": Worker, "options": {"nthreads": 1, "resources": offer}}
+        for name, offer in (("plain", {}), ("gpu", {"GPU": 1}))
+    }
+    scheduler = {"cls": Scheduler, "options": {"dashboard_address": ":0"}}
+    with SpecCluster(workers, scheduler, asynchronous=False) as mixed, Client(mixed) as client:
+        client.wait_for_workers(2, timeout=60)
+        with dask_log(client) as places:
+            run(decoder, tmp_path / "some", client, resources={"GPU": 1})
+        assert places() == {"gpu"}
+    same(rows(tmp_path / "some"), undisturbed)
+
+
+@contextmanager
+def dask_log(client) -> Iterator[Callable[[], set[str]]]:
+    """Names of the workers that computed something."""
+    names = {address: w["id"] for address, w in client.scheduler_info()["workers"].items()}
+    started = time.time()
+
+    def places() -> set[str]:
+        stream = client.get_task_stream(start=started)
+        return {str(names[task["worker"]]) for task in stream}
+
+    client.get_task_stream(start=started)  # the scheduler begins to take notes
+    yield places
