@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+import uuid
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -162,6 +163,7 @@ class AttackPipeline(PipelineSimple):
         checkpoints = self._claim_output()
         self.train_background_model(background_model_samples)
         dasked = isinstance(self.biometric_algorithm, BioAlgDaskWrapper)
+        folder = self.output / "tmp" / uuid.uuid4().hex  # another group may run beside this one
         steps = [getattr(s, "_dask_state", s) if dasked else s for s in self._steps()]
         make = dask.delayed(_work) if dasked else _work
         work = make(
@@ -176,7 +178,7 @@ class AttackPipeline(PipelineSimple):
             checkpoints=checkpoints,
             attacks=self.attacks,
             all_vs_all=score_all_vs_all,
-            folder=self._parts_folder(),
+            folder=folder,
             excluded=tuple(self.score_writer.exclude_list),
         )
         schedule = Schedule(
@@ -186,6 +188,7 @@ class AttackPipeline(PipelineSimple):
             self._part_size(biometric_reference_samples, probe_samples),
             self._resources_of_steps() | self.resources,
             checkpoints.folder,
+            folder,
         )
         return _Run(schedule, sheet, dasked)
 
@@ -236,14 +239,6 @@ class AttackPipeline(PipelineSimple):
         run_record.claim(self.output, self.identity, reuses, force, about)
         return Checkpoints(folder, force)
 
-    def _parts_folder(self) -> Path:
-        """Where tasks write scores: empty, as a stopped run may have left some."""
-        folder = self.output / "tmp"
-        if folder.is_dir():
-            for left in folder.glob("*.csv"):
-                left.unlink()
-        return folder
-
     def _check_writer(self) -> None:
         if not isinstance(self.score_writer, CSVScoreWriter):
             raise InputError(
@@ -261,12 +256,12 @@ class AttackPipeline(PipelineSimple):
 
         Under Dask a Delayed is returned, which does so with the client's scheduler.
         """
-        finish = partial(self._finish, Path(filename), score_paths.sheet)
+        finish = partial(self._finish, Path(filename), score_paths)
         if score_paths.dasked:
             return ScheduledAttack.of(score_paths.schedule, finish)
         return finish(score_paths.schedule.run())
 
-    def _finish(self, filename: Path, sheet: Any, done: Sequence[Written]) -> list[str]:
+    def _finish(self, filename: Path, run: _Run, done: Sequence[Written]) -> list[str]:
         from .report.summary import write_summary
 
         files = merge(
@@ -275,11 +270,12 @@ class AttackPipeline(PipelineSimple):
             [str(d.files[attack]) for attack in self.attacks for d in done if attack in d.files],
             filename,
         )
+        run.schedule.clean()
         spent = {
             step: sum((d.done[step] for d in done if step in d.done), Clock())
             for step in ("embed", "attack", "compare")
         }
-        write_summary(filename, self.identity, sheet, spent)
+        write_summary(filename, self.identity, run.sheet, spent)
         return files
 
     def _sheet_of(self, references: Sequence[SampleSet]) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class Schedule:
         What a worker must offer to compute a part, as ``{"GPU": 1}``.
     checkpoints : Path or None
         Where finished parts are kept, to tell whoever must run again.
+    folder : Path
+        Where tasks write scores; goes when a run ends, in whatever way it can.
     """
 
     work: Any
@@ -48,6 +51,7 @@ class Schedule:
     part_size: int
     resources: dict[str, float]
     checkpoints: Path | None
+    folder: Path
 
     def run(self, scheduler: Any = None) -> list[Written]:
         """Compute every part.
@@ -127,6 +131,12 @@ class Schedule:
                 f"the {len(offers)} workers has; start workers with it, or drop the option."
             )
 
+    def clean(self) -> None:
+        """Remove the folder of the tasks' scores."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # another run is at work there
+            self.folder.parent.rmdir()
+
     @contextmanager
     def _resumable(self) -> Iterator[None]:
         """Tell what is kept when a run ends before its time."""
@@ -139,19 +149,14 @@ class Schedule:
             with _interruptible():
                 yield
         except KeyboardInterrupt:
+            self.clean()
             click.echo(f"\nStopped. {kept}", err=True)
             raise
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            raise InputError(
-                f"the disk must have room for the results, got {error.strerror!r} at "
-                f"{error.filename or self.checkpoints}; make room and run again. {kept}"
-            ) from error
         except Exception as error:
-            if (lost := _lost(error)) is None:
+            self.clean()
+            if (told := _told(error, self.checkpoints)) is None:
                 raise
-            raise InputError(f"{lost} {kept}") from error
+            raise InputError(f"{told} {kept}") from error
 
 
 @contextmanager
@@ -172,11 +177,16 @@ def _suffices(offer: dict[str, float], wanted: dict[str, float]) -> bool:
     return all(offer.get(name, 0) >= amount for name, amount in wanted.items())
 
 
-def _lost(error: Exception) -> str | None:
-    """What happened to a cluster, in words; None where it was something else."""
+def _told(error: Exception, place: Path | None) -> str | None:
+    """What happened to a disk or a cluster, in words; None where it was something else."""
     from distributed import KilledWorker
     from distributed.comm import CommClosedError
 
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return (
+            f"the disk must have room for the results, got {error.strerror!r} at "
+            f"{error.filename or place}; make room and run again."
+        )
     if isinstance(error, KilledWorker):
         return (
             "workers must live through a part, got one part that ended several of them "

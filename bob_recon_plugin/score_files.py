@@ -18,12 +18,6 @@ def licit_path(full: Path) -> Path:
     return full.with_name(f"{full.stem}-licit{full.suffix}")
 
 
-def is_attack_file(path: str | Path) -> bool:
-    """Whether a partition's header says that it holds attacks."""
-    with open(path, newline="", encoding="utf-8") as handle:
-        return ATTACK_COLUMN in next(csv.reader(handle), [])
-
-
 def _rows(licit: Path, attacks: Sequence[str]) -> Iterator[list[str]]:
     with open(licit, newline="", encoding="utf-8") as handle:
         reader = csv.reader(handle)

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import click
 import numpy as np
 import pytest
+from bob.bio.base.pipelines import execute_pipeline_simple
 from click.testing import CliRunner
 from PIL import Image
 
 from bob_recon_plugin import recognizers
 from bob_recon_plugin.chain import shipped_decoder
-from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase, LFWDatabase
+from bob_recon_plugin.database import (
+    ALIGNED_POSITIONS,
+    DemoDatabase,
+    FolderDatabase,
+    LFWDatabase,
+)
 from bob_recon_plugin.decoders import LinearDecoder, ModelCard, read_card, save
 from bob_recon_plugin.metrics import Rate
 from bob_recon_plugin.pipeline import AttackPipeline
 from bob_recon_plugin.recognizers import BOB_POSITIONS, RecognizerTransformer, bob_pipeline
 from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.training import presets
-from tests.benchmarks import fast_attack, results, sheet, training, training_facts
+from tests.benchmarks import (
+    ablation,
+    fast_attack,
+    results,
+    scale,
+    scale_jobs,
+    sheet,
+    training,
+    training_facts,
+)
+from tests.benchmarks.scale_jobs import Some
 from tests.benchmarks.training_workers import Job, Lap, working
 from tests.faces import DEMO, demo_faces, prepared
 
@@ -64,16 +83,21 @@ def of_bob(database, recognizer, decoder: Path) -> dict[tuple[str, str, str], fl
     """Scores of the pipeline by (kind, reference, probe), as Bob computes them."""
     system = bob_pipeline(recognizer, database.annotation_type, database.fixed_positions)
     pipeline = AttackPipeline(system, FaceReconstructor(decoder))
-    references, probes = database.references(), database.probes()
     found = {}
-    for probe in pipeline([], references, probes, database.score_all_vs_all):
-        for score in probe.samples:
-            mated = probe.subject_id == score.subject_id
-            kind = getattr(probe, "attack_type", "") or ("genuine" if mated else "impostor")
-            image = str(probe.template_id).removeprefix(f"{kind}/")
-            row = (kind, str(score.template_id), image)
-            assert row not in found
-            found[row] = float(score.data)
+    with TemporaryDirectory() as output:
+        execute_pipeline_simple(
+            pipeline=pipeline, database=database, output=output, dask_client=None, groups=["dev"],
+            write_metadata_scores=True, checkpoint=False, dask_n_partitions=None,
+            dask_partition_size=None, dask_n_workers=None,
+        )  # fmt: skip
+        with open(Path(output, "scores-dev.csv"), newline="") as handle:
+            for row in csv.DictReader(handle):
+                mated = row["probe_subject_id"] == row["bio_ref_subject_id"]
+                kind = row["probe_attack_type"] or ("genuine" if mated else "impostor")
+                image = row["probe_template_id"].removeprefix(f"{kind}/")
+                name = (kind, row["bio_ref_template_id"], image)
+                assert name not in found
+                found[name] = float(row["score"])
     return found
 
 
@@ -429,3 +453,167 @@ def test_a_training_that_fails_is_told(tmp_path):
         working(job) as (one, _),
     ):
         one.steps(1)
+
+
+# --- the decoder's speed ---
+
+
+def test_the_table_of_forms_is_worked_out_by_hand():
+    from tests.benchmarks.decoder_speed import Laps, Measured, report
+
+    # a face is 2 GFLOP; three rounds, the last of them disturbed
+    def of(name: str, *seconds: float, **facts) -> Laps:
+        return Laps(name, seconds, 2e9, **facts)
+
+    product = Laps("product, float32", (0.1, 0.1, 0.2), 1e10)  # 100, 100, 50 GFLOP/s
+    half = Laps("product, bfloat16", (0.01, 0.01, 0.02), 1e10, "bfloat16")
+    plain = of("plain eager", 0.1, 0.1, 0.4, difference=0.0)  # 20, 20, 5 GFLOP/s
+    fast = of("fast", 0.04, 0.05, 0.1, difference=3.2e-7, default=True)  # 50, 40, 20
+    alone = [of("decoder", 0.04, 0.04, 0.08, batch=8)]
+    behind = [Laps("decoder and recogniser", (0.25, 0.2, 0.4), 1e10, batch=8)]
+    measured = Measured([plain, fast], alone, behind, {"float32": product}, {"torch": "2.4"})
+    assert measured.shares(fast) == pytest.approx([0.5, 0.4, 0.4])
+    lines = report(measured).splitlines()
+    assert "torch: 2.4  " in lines
+    assert "product, float32: 100 GFLOP/s (50-100)  " in lines
+    assert "a face: 2 GFLOP, two a multiply-add, zero padding included  " in lines
+    assert "| plain eager | 100 | 10 | 1.00 (1.00-1.00) | 20.0 | 20 % (10-20) | 0 |" in lines
+    cells = "50 | 20 | 2.50 (2.00-4.00) | 40.0 | 40 % (40-50) | 3e-07"
+    assert f"| **fast** (default) | {cells} |" in lines
+    assert lines[-1] == "| 8 | 40 | 25 | 50 % (50-50) | 250 | 4 | 50 % (40-50) |"
+    # each against the product of its own arithmetic
+    mixed = of("mixed", 0.01, 0.01, 0.01, difference=4e-3, against="bfloat16")
+    products = {"float32": product, "bfloat16": half}
+    text = report(Measured([plain, mixed], alone, behind, products, {}))
+    assert "| 200.0 | 20 % (20-40) of bfloat16 | 4e-03 |" in text
+
+
+def test_operations_are_those_of_the_layers():
+    import torch
+
+    from bob_recon_plugin.decoders import DSCasConv
+    from tests.benchmarks.decoder_speed import counted_flops
+
+    # a transposed convolution puts k^2 products of i o into the image for each of its pixels, a
+    # convolution takes 9 o^2 for each of its own; all blocks have 8 channels
+    inputs, outputs = [1, 4, 8, 16, 30, 58], [4, 8, 16, 30, 58, 112]
+    expected = 3 * 9 * 8 * 112**2 + sum(3 * 9 * 8 * 8 * side**2 for side in outputs)
+    expected += sum(
+        16 * (6 if block == 0 else 8) * 8 * side**2 for block, side in enumerate(inputs)
+    )
+    assert counted_flops(DSCasConv(6, 0.01).eval(), torch.zeros(1, 6)) == 2 * expected
+
+
+def test_all_take_as_many_turns():
+    from tests.benchmarks.decoder_speed import Lane, Laps, take_turns
+
+    called: list[str] = []
+    lanes = [
+        Lane(Laps(name, [], 1.0, batch=n), lambda name=name: called.append(name))
+        for name, n in (("a", 1), ("b", 4))
+    ]
+    take_turns(lanes, repeat=3, turn=0.0, device="cpu")
+    assert called.count("a") == called.count("b") == 3 + 3  # two to warm up, one to count calls
+    assert [len(lane.done().seconds) for lane in lanes] == [3, 3]
+
+
+@pytest.mark.slow
+def test_the_forms_of_a_decoder_are_compared(tmp_path):
+    from tests.benchmarks.decoder_speed import DEFAULT, decoder_speed
+
+    small = ["--width", "0.01", "--batch", "2", "--batches", "1,3", "--side", "32", "--turn", "0"]
+    options = [*small, "--repeat", "2", "--device", "cpu", "--no-compile", "--clock", "cpu"]
+    done = CliRunner().invoke(decoder_speed, [*options, "--json", str(tmp_path / "laps.json")])
+    assert done.exit_code == 0, f"{done.output}\n{done.exception!r}"
+    content = json.loads((tmp_path / "laps.json").read_text())
+    forms = {form["name"]: form for form in content["forms"] if "bfloat16" not in form["name"]}
+    assert len(forms) == 5
+    assert [name for name, form in forms.items() if form["default"]] == [DEFAULT]
+    assert all(form["difference"] < 1e-3 for form in forms.values())
+    assert all(len(form["seconds"]) == 2 and min(form["seconds"]) > 0 for form in forms.values())
+    assert [laps["batch"] for laps in content["decoded"]] == [1, 3]
+    assert content["embedded"][0]["flops"] > content["decoded"][0]["flops"] > 1e7
+    assert f"| **{DEFAULT}** (default) |" in done.output
+    wrong = CliRunner().invoke(decoder_speed, ["--batches", "16,x"])
+    assert wrong.exit_code == 2
+    assert "`--batches` must be positive integers, got '16,x'" in wrong.output
+
+
+# --- what an attack costs ---
+
+
+def test_ratios_of_an_attack_are_worked_out_by_hand():
+    seconds = iter([10.0, 20.0, 10.0, 8.0, 5.0, 20.0, 8.0, 4.0])
+
+    def run(job, threads, **arguments):
+        assert threads == 2
+        return {"images": arguments["n"], "seconds": next(seconds)}
+
+    figures = scale.attack(run, None, 2, 100, 2)
+    assert [figure.rounds for figure in figures] == [[2.0, 4.0], [1.0, 1.6], [4.0, 4.0]]
+    text = scale.table(figures)
+    assert (
+        "| **3.00** (2.00-4.00, 2 rounds) | ours 15.0, bare 5.0, tuned 11.2, stock 3.8 faces/s |"
+        in text
+    )
+
+    laps = iter([30.0, 40.0, 45.0, 50.0])
+    (whole,) = scale.command(lambda job, threads, **more: {"seconds": next(laps)}, None, 2, 2)
+    assert whole.rounds == [0.75, 0.9]
+    assert "ours 38 s, stock 45 s" in whole.told
+
+    peaks = iter([100, 110, 200, 250])
+    lap = {"seconds": 1.0, "graph_mb": 3.25}
+    here, dask = scale.memory(lambda *_, **more: {**lap, "peak_mb": next(peaks)}, 10, 100)
+    assert (here.rounds, dask.rounds) == ([1.1], [1.25])
+    assert "graph 3.2 MB" in dask.told
+
+
+def test_a_database_is_repeated_under_new_names():
+    some = Some(DemoDatabase(), 50, 130)
+    references, probes = some.references(), some.probes()
+    assert len({r.template_id for r in references}) == len(references) == 50
+    assert len({p.samples[0].key for p in probes}) == len(probes) == 130
+    owners = {r.template_id: r.subject_id for r in references}
+    for probe in probes:
+        own, another = (owners[name] for name in probe.references)
+        assert own == probe.subject_id != another
+
+
+@pytest.mark.slow
+def test_every_job_of_the_scale_runs(tmp_path):
+    decoder = str(scale_jobs.write_decoder(tmp_path / "small.safetensors", 0.05))
+    assert scale.run("ours", 1, decoder=decoder, n=6, lfw=None)["images"] == 6
+    assert scale.run("bare", 1, decoder=decoder, n=6, tuned=True)["images"] == 6
+    assert scale.run("stock", 1, decoder=decoder, n=6, lfw=None)["images"] == 4
+    found = scale.run("memory", 1, probes=2000, dask=True)
+    assert found["rows"] == 2 * 2000 + 1000 + 2000
+    assert 0 < found["graph_mb"] < 1
+    assert found["peak_mb"] > 100
+    with pytest.raises(click.ClickException, match=r"stock failed:\n(?s:.)*nowhere"):
+        scale.run("stock", 1, decoder="nowhere", n=6, lfw=None)
+
+
+def test_the_ablation_keeps_the_reconstructions_of_a_step_and_reads_back_what_it_trained(
+    data, tmp_path, monkeypatch, capsys
+):
+    for preset, changes in ablation.ROWS.values():
+        row = presets.get(preset, ablation.settings(preset, changes, 16))
+        assert row.samples == 16
+    rows = {name: row for name, row in ablation.ROWS.items() if name.startswith("`")}
+    monkeypatch.setattr(ablation, "ROWS", rows)
+    arguments = [str(data), "-o", str(tmp_path), "--judge", str(data), "--steps", "2"]
+    arguments += ["--batch", "4", "--width", "0.02", "--device", "cpu"]
+    for _ in range(2):  # the second time, nothing is trained
+        ablation.main(arguments)
+        printed = capsys.readouterr().out
+        assert (
+            "| preset | cosine, held-out faces | cosine, nobody | cosine, held-out faces of the"
+            in printed
+        )
+        table = [line.split(" | ") for line in printed.splitlines() if line.startswith("| `")]
+        assert len(table) == 2
+        for _, held_out, _, judged, _ in table:
+            # the same decoder on the same held-out faces
+            assert float(held_out) == pytest.approx(float(judged), abs=2e-3)
+        monkeypatch.setattr(ablation, "train", None)

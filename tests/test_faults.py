@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from bob.bio.base.pipelines import execute_pipeline_simple
 
-from bob_recon_plugin import checkpoints
+from bob_recon_plugin import checkpoints, parts
 from bob_recon_plugin._validation import InputError
 from bob_recon_plugin.pipeline import AttackPipeline
 from bob_recon_plugin.reconstructor import FaceReconstructor
@@ -178,6 +178,20 @@ def test_a_stopped_command_goes_on(decoder, tmp_path, how, undisturbed):
 def _heed_interrupts() -> None:
     """A shell's background jobs ignore Ctrl-C, and so would what they start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_a_part_that_ends_its_workers_is_told(decoder, tmp_path, monkeypatch):
+    from distributed import KilledWorker
+
+    def killed(*_):
+        raise KilledWorker("compare-1", "tcp://127.0.0.1:4321", 3)
+
+    monkeypatch.setattr(parts.Work, "compare", killed)
+    expected = r"live through a part.*127.0.0.1:4321.*smaller parts.*kept in .*checkpoints"
+    with pytest.raises(InputError, match=expected):
+        run(decoder, tmp_path)
+    assert not (tmp_path / "tmp").exists()
+    assert finished(tmp_path) == 2 * PEOPLE / PART  # references, and Type-I
 
 
 # -- the cluster -------------------------------------------------------------

@@ -87,7 +87,7 @@ def test_published_losses_are_those_of_the_papers():
 def test_settings_change_fields_and_terms():
     preset = presets.get("best", {"nobody": "4", "mirror": "false", "mae": "0", "mse": "2"})
     assert (preset.nobody, preset.mirror) == (4, False)
-    assert preset.weights == {"dssim": 0.3, "identity_cosine": 0.5, "mse": 2.0}
+    assert preset.weights == {"dssim": 0.3, "identity_cosine": 1.0, "mse": 2.0}
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "icip2022": Preset(weights=losses.PRESETS["icip2022"], epochs=100, halve_every=10),
         "tifs2024": Preset(weights=losses.PRESETS["tifs2024"], epochs=200, halve_every=10),
         "best": Preset(
-            weights=MappingProxyType({"mae": 1.0, "dssim": 0.3, "identity_cosine": 0.5}),
+            weights=MappingProxyType({"mae": 1.0, "dssim": 0.3, "identity_cosine": 1.0}),
             batch_size=16,
             nobody=16,
             epochs=25,

@@ -127,9 +127,12 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
     )
     state = output / STATE
     keep_freed_memory()
-    torch.set_flush_denormal(True)  # tiny activations cost a hundred times as much
     trainer = _trainer(dataset, output, plan)
-    trainer.fit(module, ckpt_path=str(state) if state.is_file() else None)
+    torch.set_flush_denormal(True)  # tiny activations cost a hundred times as much
+    try:
+        trainer.fit(module, ckpt_path=str(state) if state.is_file() else None)
+    finally:
+        torch.set_flush_denormal(False)  # it holds for the whole process
     if trainer.interrupted:
         raise KeyboardInterrupt
     return output / DECODER

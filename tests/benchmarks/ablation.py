@@ -1,44 +1,53 @@
 """What each part of the preset `best` brings: ``python -m tests.benchmarks.ablation DATA -o DIR``.
 
-Every row is a `bob bio recon train` of the same length on the same faces, one part of the preset
-changed; reconstructions a step stay equal, and there is no part on pixels alone. It goes on where
-it stopped. The table, in Markdown, holds what the last validation measured: cosine on held-out
-faces and on embeddings of nobody, SSIM. A decoder to start from shows more in few steps.
+Every row is a `bob bio recon train` from nothing, of the same length on the same faces, parts of
+the preset changed; reconstructions a step stay equal. It goes on where it stopped. The table, in
+Markdown, holds what the last validation measured: cosine on held-out faces and on embeddings of
+nobody, SSIM. ``--judge`` adds the cosine on the held-out part of other prepared faces: trained on
+faces of nobody, judged on real ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
-from bob_recon_plugin.training import presets
-from bob_recon_plugin.training.dataset import open_datasets
-from bob_recon_plugin.training.run import LOG, Plan, train
+import numpy as np
 
-#: Name of a row, and its settings beside the common ones.
-ROWS: dict[str, dict[str, str]] = {
-    "best": {},
-    "no embeddings of nobody": {"nobody": "0", "batch_size": "ALL"},
-    "identity as in the papers (squared error, weight 0.025)": {
-        "identity_cosine": "0",
-        "identity": "0.025",
-    },
-    "no jitter before the recogniser": {"jitter": "false"},
-    "no mirrored faces": {"mirror": "false"},
-    "no averaged weights": {"ema": "0"},
-    "constant rate instead of a cosine": {"halve_every": "1000"},
+from bob_recon_plugin.recognizers import RecognizerTransformer
+from bob_recon_plugin.reconstructor import FaceReconstructor
+from bob_recon_plugin.training import presets
+from bob_recon_plugin.training.dataset import FaceDataset, open_datasets
+from bob_recon_plugin.training.run import DECODER, LOG, Plan, train
+
+#: "faces" is the share of a step's reconstructions whose face is known, the others are of nobody.
+_QUARTER = {"faces": "0.25"}
+#: Name of a row, its preset, and what it changes.
+ROWS: dict[str, tuple[str, dict[str, str]]] = {
+    "`best`: half of a step of nobody": ("best", {}),
+    "no embeddings of nobody": ("best", {"faces": "1"}),
+    "three quarters of nobody": ("best", _QUARTER),
+    "the same, identity weight 0.5, not 1": ("best", {**_QUARTER, "identity_cosine": "0.5"}),
+    "the same, identity as in the papers: squared error, weight 0.025": (
+        "best",
+        {**_QUARTER, "identity_cosine": "0", "identity": "0.025"},
+    ),
+    "the same, no jitter before the recogniser": ("best", {**_QUARTER, "jitter": "false"}),
+    "the same, no mirrored faces": ("best", {**_QUARTER, "mirror": "false"}),
+    "the same, no averaged weights": ("best", {**_QUARTER, "ema": "0"}),
+    "`icip2022`": ("icip2022", {"faces": "1"}),
 }
 
 
-def settings(row: dict[str, str], batch: int) -> dict[str, str]:
-    """Settings of a row for so many reconstructions a step, half of them of nobody."""
-    half = str(batch // 2)
-    common = {"batch_size": half, "nobody": half, "warmup_steps": "30", "pixel_share": "0"}
-    merged = {**common, **row}
-    if merged["batch_size"] == "ALL":
-        merged["batch_size"] = str(batch)
-    return merged
+def settings(preset: str, row: dict[str, str], batch: int) -> dict[str, str]:
+    """Settings of a row for so many reconstructions a step."""
+    own = presets.get(preset)
+    row = dict(row)
+    share = float(row.pop("faces", own.batch_size / own.samples))
+    faces = max(2, round(share * batch))
+    return {"batch_size": str(faces), "nobody": str(batch - faces), **row}
 
 
 def last_row(path: Path) -> dict[str, str]:
@@ -47,46 +56,68 @@ def last_row(path: Path) -> dict[str, str]:
         return list(csv.DictReader(stream))[-1]
 
 
+def judge(decoder: Path, dataset: FaceDataset) -> float:
+    """Mean cosine between the held-out embeddings of a dataset and their reconstructions'."""
+    leaked = dataset.embeddings[dataset.validation, 0]
+    faces = FaceReconstructor(decoder, dataset.about.recognizer).transform(leaked)
+    found = RecognizerTransformer(dataset.about.recognizer).transform(faces)
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(leaked, axis=1)
+    return float(((found * leaked).sum(axis=1) / norms).mean())
+
+
 def table(results: dict[str, dict[str, str]]) -> str:
     """Draw the rows as Markdown."""
-    lines = [
-        "| preset | cosine, held-out faces | cosine, nobody | SSIM |",
-        "|---|---|---|---|",
-    ]
+    columns = {
+        "val/cosine": "cosine, held-out faces",
+        "val/nobody": "cosine, nobody",
+        "judge": "cosine, held-out faces of the judge",
+        "val/ssim": "SSIM",
+    }
+    shown = {key: title for key, title in columns.items() if key in next(iter(results.values()))}
+    lines = [f"| preset | {' | '.join(shown.values())} |", "|---" * (1 + len(shown)) + "|"]
     for name, row in results.items():
-        values = (float(row[f"val/{column}"]) for column in ("cosine", "nobody", "ssim"))
-        lines.append(f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+        cells = " | ".join(f"{float(row[key]):.3f}" for key in shown)
+        lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train every row and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", nargs="+", help="folders of `bob bio recon prepare`")
     parser.add_argument("--output", "-o", type=Path, required=True)
+    parser.add_argument("--judge", nargs="+", help="other folders of `bob bio recon prepare`")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=16, help="reconstructions a step")
     parser.add_argument("--width", type=float, default=0.25)
-    parser.add_argument("--start-from", type=Path, help="decoder that every row starts from")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     dataset = open_datasets(options.data)
+    others = open_datasets(options.judge) if options.judge else None
     results: dict[str, dict[str, str]] = {}
-    for number, (name, row) in enumerate(ROWS.items()):
+    for number, (name, (preset, changes)) in enumerate(ROWS.items()):
         print(name, flush=True)
         plan = Plan(
-            "best",
-            presets.get("best", settings(row, options.batch)),
+            preset,
+            presets.get(preset, settings(preset, changes, options.batch)),
             width=options.width,
             steps=options.steps,
             every=options.steps,
-            start=options.start_from,
+            patience=0,
             device=options.device,
         )
-        folder = options.output / f"{number}"
-        train(dataset, folder, plan)
+        folder = options.output / f"{number:02d}"
+        decoder = folder / DECODER
+        if not _finished(folder / LOG, options.steps):
+            train(dataset, folder, plan)
         results[name] = last_row(folder / LOG)
+        if others is not None:
+            results[name]["judge"] = str(judge(decoder, others))
     print(table(results))
+
+
+def _finished(log: Path, steps: int) -> bool:
+    return log.is_file() and int(last_row(log)["step"]) == steps
 
 
 if __name__ == "__main__":

@@ -1,0 +1,342 @@
+"""One measured run a process: what `tests.benchmarks.scale` compares.
+
+Each function is run as ``python -m tests.benchmarks.scale_jobs NAME ARGUMENTS-AS-JSON`` and prints
+a JSON object as its last line.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import sys
+import tempfile
+import time
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+NAME = "arcface-mbf"
+
+
+# -- what is attacked ---------------------------------------------------------
+
+
+class Some:
+    """The first references of a database, again and again under new names if need be.
+
+    Parameters
+    ----------
+    database : Bob database
+        Of one image a set.
+    references, probes : int
+        How many sets of each; a probe lists its own subject's reference and another one.
+    """
+
+    def __init__(self, database: Any, references: int, probes: int):
+        self._database, self._n = database, (references, probes)
+        self.annotation_type = database.annotation_type
+        self.fixed_positions = database.fixed_positions
+        self.score_all_vs_all = False
+        self.protocol = f"{database.protocol}, {references} references, {probes} probes"
+
+    def references(self, group: str = "dev") -> list[Any]:
+        return _repeated(self._database.references(group=group), self._n[0])
+
+    def probes(self, group: str = "dev") -> list[Any]:
+        owned = {str(r.subject_id): str(r.template_id) for r in self.references(group)}
+        names = list(owned)
+        sets = _repeated(
+            [p for p in self._database.probes(group=group) if str(p.subject_id) in owned],
+            self._n[1],
+        )
+        for probe in sets:
+            own = str(probe.subject_id)
+            another = names[(names.index(own) + 1) % len(names)]
+            probe.references = [owned[own], owned[another]]
+        return sets
+
+    def groups(self) -> list[str]:
+        return ["dev"]
+
+
+def _repeated(sets: list[Any], n: int) -> list[Any]:
+    chosen = []
+    for i in range(n):
+        again, place = divmod(i, len(sets))
+        one = copy.copy(sets[place])
+        if again:
+            one.samples = [copy.copy(sample) for sample in one.samples]
+            for thing in (one, *one.samples):
+                thing.key = f"{again}/{thing.key}"
+            one.template_id = f"{again}/{one.template_id}"
+        chosen.append(one)
+    return chosen
+
+
+def faces(lfw: str | None) -> Any:
+    """LFW in a folder, or the demo faces."""
+    from bob_recon_plugin.database import ALIGNED_POSITIONS, DemoDatabase, LFWDatabase
+
+    if lfw is None:
+        return DemoDatabase()
+    return LFWDatabase(original_directory=lfw, fixed_positions=ALIGNED_POSITIONS)
+
+
+def write_decoder(path: Path, width: float = 1.0) -> Path:
+    """Write a DSCasConv with the weights that it is born with: as fast as a trained one."""
+    import torch
+
+    from bob_recon_plugin import recognizers
+    from bob_recon_plugin.decoders import DSCasConv, ModelCard, save
+
+    torch.manual_seed(0)
+    about = recognizers.get(NAME)
+    card = ModelCard(
+        recognizer=about.name,
+        recognizer_sha256=about.sha256,
+        embedding_size=about.embedding_size,
+        positions=dict(about.cropped_positions),
+    )
+    return save(path, DSCasConv(about.embedding_size, width), card)
+
+
+def _execute(pipeline: Any, database: Any, output: str, client: Any = None, **more: Any) -> None:
+    from bob.bio.base.pipelines import execute_pipeline_simple
+
+    options = {
+        "dask_client": client,
+        "groups": ["dev"],
+        "write_metadata_scores": True,
+        "checkpoint": True,
+        "dask_n_partitions": None,
+        "dask_partition_size": None,
+        "dask_n_workers": None,
+    }
+    execute_pipeline_simple(pipeline=pipeline, database=database, output=output, **(options | more))
+
+
+def _effort(output: str) -> dict[str, Any]:
+    return json.loads(Path(output, "summary-dev.json").read_text())["effort"]
+
+
+def _system(database: Any) -> Any:
+    from bob_recon_plugin.recognizers import bob_pipeline
+
+    return bob_pipeline(NAME, database.annotation_type, database.fixed_positions)
+
+
+def _attacked(database: Any, decoder: str, **options: Any) -> Any:
+    from bob_recon_plugin.pipeline import AttackPipeline
+    from bob_recon_plugin.reconstructor import FaceReconstructor
+
+    return AttackPipeline(_system(database), FaceReconstructor(decoder, NAME), **options)
+
+
+# -- the attack alone ---------------------------------------------------------
+
+
+def bare(decoder: str, n: int, tuned: bool) -> dict[str, float]:
+    """Decode and embed in a loop over batches of 64: the two networks and nothing else.
+
+    As torch loads them, or tuned: with the decoder folded for inference and freed memory kept.
+    """
+    import torch
+
+    from bob_recon_plugin import decoders, recognizers
+    from bob_recon_plugin._memory import keep_freed_memory
+
+    network = decoders.load(decoder)[0].eval()
+    recognizer = recognizers.load_module(NAME).eval()
+    if tuned:
+        keep_freed_memory()
+        network = decoders.for_inference(network)
+    embeddings = torch.randn(n, 512, generator=torch.Generator().manual_seed(0)) * 0.9
+    with torch.inference_mode():
+        recognizer(255 * network(embeddings[:64]))
+        started = time.perf_counter()
+        for start in range(0, n, 64):
+            recognizer(255 * network(embeddings[start : start + 64]))
+    return {"images": n, "seconds": time.perf_counter() - started}
+
+
+def ours(decoder: str, n: int, lfw: str | None) -> dict[str, float]:
+    """The attack stage of `bob bio pipeline simple ... recon`: all that it does to n templates."""
+    database = Some(faces(lfw), n, 2)
+    with tempfile.TemporaryDirectory() as output:
+        _execute(_attacked(database, decoder, attacks=("type1",)), database, output)
+        return _effort(output)["attack"]
+
+
+class OneByOne(TransformerMixin, BaseEstimator):
+    """A decoder as one would first write it: each embedding through the network as it is loaded."""
+
+    def __init__(self, checkpoint: str):
+        self.checkpoint = checkpoint
+
+    def fit(self, X: Any, y: Any = None) -> OneByOne:
+        return self
+
+    def transform(self, X: Any) -> list[np.ndarray]:
+        import torch
+
+        network = _plain(self.checkpoint)
+        with torch.no_grad():
+            decoded = [network(torch.from_numpy(np.asarray(x))[None])[0] for x in X]
+        return [(255 * face).round().byte().numpy() for face in decoded]
+
+    def _more_tags(self) -> dict[str, Any]:
+        return {"requires_fit": False}
+
+
+@lru_cache(maxsize=1)
+def _plain(checkpoint: str) -> Any:
+    from bob_recon_plugin import decoders
+
+    return decoders.load(checkpoint)[0].eval()
+
+
+def stock(decoder: str, n: int, lfw: str | None) -> dict[str, float]:
+    """The same attack as a transformer before Bob's own steps, on Bob's own wrappers."""
+    from bob.bio.base.pipelines import PipelineSimple, checkpoint_pipeline_simple
+    from bob.pipelines import Sample, SampleSet, wrap
+    from sklearn.pipeline import Pipeline
+
+    from bob_recon_plugin.decoders import read_card
+
+    database = faces(lfw)
+    system = _system(database)
+    cropper, embedding = (step for _, step in system.transformer.steps)
+    cropper.estimator.fixed_positions = None
+    cropper.transform_extra_arguments = (("annotations", "annotations"),)
+    steps = [
+        ("invert", wrap(["sample"], OneByOne(decoder))),
+        ("cropper", cropper),
+        ("embedding", embedding),
+    ]
+    eyes = {**read_card(decoder).positions, "topleft": (0, 0), "bottomright": (112, 112)}
+    leaked = np.random.default_rng(0).normal(0, 0.9, (n, 512)).astype(np.float32)
+    probes = [
+        SampleSet([Sample(e, key=f"{i}", annotations=eyes)], key=f"{i}", template_id=f"{i}")
+        for i, e in enumerate(leaked)
+    ]
+    with tempfile.TemporaryDirectory() as output:
+        pipeline = PipelineSimple(Pipeline(steps), system.biometric_algorithm)
+        checkpoint_pipeline_simple(pipeline, output)
+        pipeline.probe_templates(probes[:2])  # weights are loaded
+        started = time.perf_counter()
+        pipeline.probe_templates(probes[2:])
+        return {"images": n - 2, "seconds": time.perf_counter() - started}
+
+
+# -- the whole command --------------------------------------------------------
+
+
+def command(lfw: str | None, attacked: bool) -> dict[str, float]:
+    """`bob bio pipeline simple`: bona fide alone as Bob does it, or with both attacks."""
+    from bob_recon_plugin.chain import shipped_decoder
+
+    started = time.perf_counter()
+    database = faces(lfw)
+    pipeline = _attacked(database, str(shipped_decoder())) if attacked else _system(database)
+    with tempfile.TemporaryDirectory() as output:
+        _execute(pipeline, database, output)
+    return {"seconds": time.perf_counter() - started}
+
+
+# -- workers ------------------------------------------------------------------
+
+
+def workers(lfw: str | None, count: int, n: int) -> dict[str, float]:
+    """Both attacks and the bona fide part on so many workers of one thread."""
+    from bob_recon_plugin.chain import shipped_decoder
+    from bob_recon_plugin.clients import local
+
+    client = local(count, threads=1)
+    try:
+        client.wait_for_workers(count, timeout=300)
+        # a long run starts once: every worker imports and loads before the clock does
+        client.run(partial(_warm, str(shipped_decoder())))
+        database = Some(faces(lfw), n, n)
+        pipeline = _attacked(database, str(shipped_decoder()), part_size=64)
+        with tempfile.TemporaryDirectory() as output:
+            started = time.perf_counter()
+            _execute(pipeline, database, output, client, dask_partition_size=64)
+            return {"seconds": time.perf_counter() - started}
+    finally:
+        client.close()
+        client.cluster.close()
+
+
+def _warm(decoder: str) -> None:
+    from bob_recon_plugin.recognizers import RecognizerTransformer
+    from bob_recon_plugin.reconstructor import FaceReconstructor
+
+    found = FaceReconstructor(decoder, NAME).transform(np.zeros((2, 512)))
+    RecognizerTransformer(NAME).transform(found)
+
+
+# -- memory -------------------------------------------------------------------
+
+
+def memory(probes: int, dask: bool) -> dict[str, float]:
+    """Peak memory of the process that a user starts, and bytes that it sends to the scheduler."""
+    from bob_recon_plugin.clients import local
+    from bob_recon_plugin.pipeline import AttackPipeline
+    from bob_recon_plugin.reconstructor import FaceReconstructor
+    from tests import toy
+
+    people = 1000
+    database = toy.ToyDatabase(people, probes // people, score_all_vs_all=False)
+    client = local(2) if dask else None
+    sizes: list[int] = []
+    with tempfile.TemporaryDirectory() as output:
+        decoder = str(toy.decoder(Path(output, "toy.safetensors")))
+        pipeline = AttackPipeline(toy.system(), FaceReconstructor(decoder), keep_faces=False)
+        try:
+            if client is not None:
+                _weigh(client, sizes)
+            started = time.perf_counter()
+            _execute(pipeline, database, output, client)
+        finally:
+            if client is not None:
+                client.close()
+                client.cluster.close()
+        with open(Path(output, "scores-dev.csv")) as scores:
+            rows = sum(1 for _ in scores) - 1
+    return {
+        "rows": rows,
+        "seconds": time.perf_counter() - started,
+        "peak_mb": _peak_kb() / 1024,
+        "graph_mb": sum(sizes) / 1e6,
+    }
+
+
+def _weigh(client: Any, sizes: list[int]) -> None:
+    """Note the size of every graph that is sent to the scheduler."""
+    from distributed.protocol import serialize
+
+    send = client._graph_to_futures
+
+    def weighed(graph: Any, *arguments: Any, **options: Any) -> Any:
+        _, frames = serialize(graph, serializers=["pickle"])
+        sizes.append(sum(memoryview(frame).nbytes for frame in frames))
+        return send(graph, *arguments, **options)
+
+    client._graph_to_futures = weighed
+
+
+def _peak_kb() -> int:
+    """Peak memory of this program; getrusage would count that of whoever started it."""
+    status = Path("/proc/self/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1])
+
+
+if __name__ == "__main__":
+    name, arguments = sys.argv[1:]
+    print(json.dumps(globals()[name](**json.loads(arguments))))
