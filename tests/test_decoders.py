@@ -25,6 +25,7 @@ from bob_recon_plugin.decoders import (
     DSCasConv,
     LinearDecoder,
     ModelCard,
+    for_inference,
     load,
     read_card,
     save,
@@ -209,6 +210,78 @@ def test_fit_refuses(change, message):
     x, faces = regression()
     with pytest.raises(ValueError, match=message):
         LinearDecoder.fit(**{"embeddings": x, "faces": faces, **change})
+
+
+# --- the form for inference
+
+
+def uneven(**parameters) -> DSCasConv:
+    """A network all of whose normalisations matter, and whose faces are not flat."""
+    torch.manual_seed(1)
+    decoder = DSCasConv(6, 0.01, **parameters).requires_grad_(False)
+    for layer in decoder.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.weight.uniform_(-2, 2)
+            layer.bias.normal_()
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.01, 1)
+    decoder.eval()
+    decoder.head.weight.div_(decoder(torch.randn(8, 6)).logit(eps=1e-6).std())
+    return decoder
+
+
+@pytest.mark.parametrize("side", [32, 112, 128])
+@pytest.mark.parametrize("n", [1, 64])
+def test_the_form_for_inference_draws_the_same_faces(n, side):
+    decoder, x = uneven(output_size=side), torch.randn(n, 6)
+    fast = for_inference(decoder)
+    assert (fast.image_size, fast.embedding_size) == ((side, side), 6)
+    faces = decoder(x)
+    assert faces.std() > 0.05
+    torch.testing.assert_close(fast(x), faces, rtol=0, atol=1e-4)
+    torch.testing.assert_close(fast(x[:, :, None, None]), faces, rtol=0, atol=1e-4)
+
+
+def test_every_normalisation_is_folded_exactly():
+    decoder, x = uneven().double(), torch.randn(2, 6).double()
+    fast = for_inference(decoder)
+    kinds = [[type(layer) for layer in network.modules()] for network in (decoder, fast)]
+    assert [found.count(torch.nn.BatchNorm2d) for found in kinds] == [24, 0]
+    torch.testing.assert_close(fast(x), decoder(x), rtol=0, atol=1e-12)
+
+
+def test_the_decoder_itself_stays_as_it_is():
+    decoder, x = uneven().requires_grad_(True).train(), torch.randn(4, 6)
+    before = {name: value.clone() for name, value in decoder.state_dict().items()}
+    fast = for_inference(decoder)
+    faces = fast(x.requires_grad_(True))
+    assert not fast.training
+    assert decoder.training
+    assert all(p.requires_grad for p in decoder.parameters())
+    assert not any(p.requires_grad for p in fast.parameters())
+    after = decoder.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], value) for name, value in after.items())
+    torch.testing.assert_close(faces, decoder.eval()(x), rtol=0, atol=1e-4)
+    faces.sum().backward()
+    assert x.grad.abs().sum() > 0
+
+
+def test_other_decoders_have_no_other_form():
+    linear, fast = LinearDecoder(6, (4, 4)), for_inference(uneven())
+    assert for_inference(linear) is linear
+    assert for_inference(fast) is fast
+
+
+def test_the_form_for_inference_goes_into_no_file(tmp_path, card):
+    with pytest.raises(TypeError, match="`decoder` must be one of DSCasConv, LinearDecoder, got F"):
+        save(tmp_path / "d", for_inference(uneven()), card)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_form_for_inference_refuses_other_shapes():
+    with pytest.raises(ValueError, match=r"`embeddings` must have shape \(n, 6\), got \(2, 5\)"):
+        for_inference(uneven())(torch.zeros(2, 5))
 
 
 # --- card

@@ -117,6 +117,25 @@ def test_linear_decoders_and_other_sides(tmp_path):
     assert FaceReconstructor(path).transform(x).shape == (9, 3, 8, 10)
 
 
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_faces_are_those_of_the_network_in_the_file(checkpoint, batch_size):
+    x = np.random.default_rng(2).normal(size=(64, SIZE)).astype(np.float32)
+    before = checkpoint.read_bytes()
+    found = FaceReconstructor(checkpoint, batch_size=batch_size).transform(x)
+    network, _ = decoders.load(checkpoint)
+    assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+    with torch.inference_mode():
+        expected = (255 * network(torch.from_numpy(x))).round().numpy()
+    assert_equal_up_to_rounding(found, expected)
+    assert checkpoint.read_bytes() == before
+
+
+def test_the_fastest_form_decodes(checkpoint):
+    network, _ = reconstructor._decoder(checkpoint, "cpu")
+    assert decoders.for_inference(network) is network
+    assert isinstance(network, DSCasConv)
+
+
 # --- the scikit-learn contract
 
 

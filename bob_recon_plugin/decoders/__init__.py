@@ -9,6 +9,16 @@ from __future__ import annotations
 from .card import ModelCard
 from .checkpoint import DECODERS, load, read_card, save
 from .dscasconv import DSCasConv
+from .inference import for_inference
 from .linear import LinearDecoder
 
-__all__ = ["DECODERS", "DSCasConv", "LinearDecoder", "ModelCard", "load", "read_card", "save"]
+__all__ = [
+    "DECODERS",
+    "DSCasConv",
+    "LinearDecoder",
+    "ModelCard",
+    "for_inference",
+    "load",
+    "read_card",
+    "save",
+]
