@@ -23,7 +23,7 @@ def bob_pipeline(
     *,
     annotator: Any = None,
     weights: str | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     device: str = "auto",
 ) -> PipelineSimple:
     """Make a pipeline of Bob's face cropper, a recognition model and the cosine comparison.

@@ -49,8 +49,10 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         A name that :func:`~bob_recon_plugin.recognizers.names` lists, or a description.
     weights : str, optional
         Own copy of the weights file.
-    batch_size : int
-        Faces that go through the network at once.
+    batch_size : int, optional
+        Faces that go through the network at once. Default: 256 on a GPU, and 16
+        on a CPU, where the activations of more leave the caches and the memory
+        that a thread keeps.
     device : str
         ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``...
 
@@ -64,7 +66,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         self,
         recognizer: str | Recognizer = "arcface-mbf",
         weights: str | None = None,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         device: str = "auto",
     ):
         self.recognizer = recognizer
@@ -97,13 +99,16 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
             If the weights are missing.
         """
         recognizer = get(self.recognizer)
-        if self.batch_size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {self.batch_size}.")
         device = _device(self.device)
+        size = self.batch_size
+        if size is None:
+            size = 16 if device.type == "cpu" else 256
+        if size < 1:
+            raise ValueError(f"`batch_size` must be at least 1, got {size}.")
         module = _shared_module(recognizer, self.weights, device)
         embeddings = np.empty((len(X), recognizer.embedding_size), dtype=np.float32)
-        for start in range(0, len(X), self.batch_size):
-            stop = min(start + self.batch_size, len(X))
+        for start in range(0, len(X), size):
+            stop = min(start + size, len(X))
             faces = np.stack([_checked(X[i], i, recognizer) for i in range(start, stop)])
             _warn_if_unit_range(faces)
             with torch.inference_mode():
