@@ -225,14 +225,15 @@ class AttackPipeline(PipelineSimple):
     @property
     def output(self) -> Path:
         """Folder of the score files, once Bob has set a CSV score writer."""
-        return Path(os.path.normpath(self.score_writer.path)).parent
+        # absolute: workers may stand in another folder
+        return Path(os.path.abspath(self.score_writer.path)).parent
 
     def _claim_output(self) -> Checkpoints:
         """Refuse a folder of another run; return where this one keeps what it finished."""
         algorithm = _without(BioAlgDaskWrapper, self.biometric_algorithm)
         folder, force = None, False
         if isinstance(algorithm, BioAlgCheckpointWrapper):  # Bob's command did: no --memory
-            folder, force = Path(algorithm.base_dir) / "checkpoints", algorithm.force
+            folder, force = Path(algorithm.base_dir).absolute() / "checkpoints", algorithm.force
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         about = {"card": json.loads(self.card.to_json()), "command": command}
         reuses = [folder] if folder else []
@@ -264,12 +265,10 @@ class AttackPipeline(PipelineSimple):
     def _finish(self, filename: Path, run: _Run, done: Sequence[Written]) -> list[str]:
         from .report.summary import write_summary
 
-        files = merge(
-            self.score_writer,
-            [str(d.files[BONA_FIDE]) for d in done if BONA_FIDE in d.files],
-            [str(d.files[attack]) for attack in self.attacks for d in done if attack in d.files],
-            filename,
-        )
+        bona_fide = [str(d.files[BONA_FIDE]) for d in done if BONA_FIDE in d.files]
+        attacks = [str(d.files[a]) for a in self.attacks for d in done if a in d.files]
+        with run.schedule.resumable():
+            files = merge(self.score_writer, bona_fide, attacks, filename)
         run.schedule.clean()
         spent = {
             step: sum((d.done[step] for d in done if step in d.done), Clock())

@@ -68,7 +68,7 @@ class Schedule:
             When the disk is full, workers die, or the scheduler is lost; with
             what is kept and what to do.
         """
-        with self._resumable():
+        with self.resumable():
             if scheduler is None:
                 return self._here()
             if isinstance(scheduler, str):
@@ -138,7 +138,7 @@ class Schedule:
             self.folder.parent.rmdir()
 
     @contextmanager
-    def _resumable(self) -> Iterator[None]:
+    def resumable(self) -> Iterator[None]:
         """Tell what is kept when a run ends before its time."""
         kept = (
             f"What was finished is kept in {self.checkpoints}: the same command goes on from there."

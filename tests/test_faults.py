@@ -19,6 +19,7 @@ import pytest
 from bob.bio.base.pipelines import execute_pipeline_simple
 
 from bob_recon_plugin import checkpoints, parts
+from bob_recon_plugin import pipeline as attack_pipeline
 from bob_recon_plugin._validation import InputError
 from bob_recon_plugin.pipeline import AttackPipeline
 from bob_recon_plugin.reconstructor import FaceReconstructor
@@ -118,6 +119,20 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
     same(rows(tmp_path), undisturbed)
     assert embedded(tmp_path) == IMAGES - 3 * PART
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_disk_that_fills_up_when_scores_are_joined(decoder, tmp_path, monkeypatch, undisturbed):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "scores-dev.csv"))
+
+    monkeypatch.setattr(attack_pipeline, "merge", full)
+    with pytest.raises(InputError, match=r"must have room for the results.*kept in .*checkpoints"):
+        run(decoder, tmp_path)
+    assert not (tmp_path / "tmp").exists()
+    monkeypatch.undo()
+    run(decoder, tmp_path)
+    same(rows(tmp_path), undisturbed)
+    assert embedded(tmp_path) == 0
 
 
 @pytest.mark.slow
