@@ -73,9 +73,10 @@ def attack(context: Mapping[str, Any]) -> Any:
         _decoder_for(system.name, context.get("decoder")),
         recognizer=system.name if system.sha256 else None,
         recognizer_sha256=system.sha256,
-        **{name: context[name] for name in ("batch_size",) if context.get(name) is not None},
     )
     options = {name: context[name] for name in _OPTIONS if context.get(name) is not None}
+    if "batch_size" in options:
+        reconstructor.set_params(batch_size=options["batch_size"])
     reconstructor.validate()
     if system.sha256 is None:
         made_for = reconstructor.card().recognizer

@@ -121,6 +121,11 @@ class Written:
     done: dict[str, Clock] = field(default_factory=dict)
     images: int = 0
 
+    def __add__(self, other: Written) -> Written:
+        steps = (*self.done, *other.done)
+        done = {s: self.done.get(s, Clock()) + other.done.get(s, Clock()) for s in steps}
+        return Written(self.files | other.files, done, self.images + other.images)
+
 
 @dataclass(frozen=True)
 class Work:
@@ -168,30 +173,23 @@ class Work:
 
     def attack_templates(self, enrolled: Enrolled) -> Written:
         """Type-I: invert templates, each against itself."""
-        comparison = Comparison(self.algorithm, enrolled.templates)
-        images = sum(map(len, enrolled.images))
-        done = {"embed": enrolled.clock}
+        before = Written({}, {"embed": enrolled.clock}, sum(map(len, enrolled.images)))
         if TYPE_I not in self.attacks:
-            return Written({}, done, images)
-        files, attacked = self._attack(TYPE_I, enrolled.templates, comparison)
-        return Written(files, {**done, **attacked}, images)
+            return before
+        comparison = Comparison(self.algorithm, enrolled.templates)
+        return before + self._attack(TYPE_I, enrolled.templates, comparison)
 
     def compare(self, everyone: Everyone, part: Packed | list[SampleSet]) -> Written:
         """Compare a part of the probes, and attack with their templates (Type-II)."""
         sets = _unpacked(part)
         featured, clock = self._embed(PROBES, sets, everyone.embeddings)
-        started = time.perf_counter()
         probes = self.algorithm.create_templates_from_samplesets(featured, enroll=False)
-        path = self._part_file(BONA_FIDE)
-        rows = everyone.comparison.write(probes, path, self.all_vs_all, self.excluded)
-        files, done = {BONA_FIDE: path}, {"embed": clock, "compare": Clock.since(started, rows)}
-        if TYPE_II in self.attacks:
-            leaked = genuine_templates(featured, self.algorithm, everyone.gallery, self.all_vs_all)
-            attack_files, attacked = self._attack(TYPE_II, leaked, everyone.comparison)
-            files |= attack_files
-            done["attack"] = attacked.get("attack", Clock())
-            done["compare"] += attacked.get("compare", Clock())
-        return Written(files, done, sum(map(len, sets)))
+        bona_fide = self._write(BONA_FIDE, probes, everyone.comparison, self.all_vs_all)
+        before = Written({}, {"embed": clock}, sum(map(len, sets))) + bona_fide
+        if TYPE_II not in self.attacks:
+            return before
+        leaked = genuine_templates(featured, self.algorithm, everyone.gallery, self.all_vs_all)
+        return before + self._attack(TYPE_II, leaked, everyone.comparison)
 
     def _embed(
         self, kind: str, sets: Sequence[SampleSet], known: dict[bytes, Any]
@@ -214,19 +212,20 @@ class Work:
             for one in sets
         ], clock
 
-    def _attack(
-        self, attack: str, leaked: Sequence[Sample], comparison: Comparison
-    ) -> tuple[dict[str, Path], dict[str, Clock]]:
+    def _attack(self, attack: str, leaked: Sequence[Sample], comparison: Comparison) -> Written:
         if not leaked:
-            return {}, {}
+            return Written()
         probes, clock = self.presenter(attack, leaked)
-        started = time.perf_counter()
-        path = self._part_file(attack)
-        rows = comparison.write(probes, path, False, self.excluded)
-        return {attack: path}, {"attack": clock, "compare": Clock.since(started, rows)}
+        # an attack probe is compared with its targets alone
+        return Written({}, {"attack": clock}) + self._write(attack, probes, comparison, False)
 
-    def _part_file(self, kind: str) -> Path:
-        return self.folder / f"{kind}-{uuid.uuid4().hex}.csv"
+    def _write(
+        self, kind: str, probes: Sequence[Sample], comparison: Comparison, all_vs_all: bool
+    ) -> Written:
+        started = time.perf_counter()
+        path = self.folder / f"{kind}-{uuid.uuid4().hex}.csv"
+        rows = comparison.write(probes, path, all_vs_all, self.excluded)
+        return Written({kind: path}, {"compare": Clock.since(started, rows)})
 
 
 def _unpacked(part: Packed | list[SampleSet]) -> list[SampleSet]:

@@ -34,7 +34,6 @@ class Schedule:
     ----------
     work : Work or Delayed
     references, probes : sequence of SampleSet
-    attacks : tuple of str
     part_size : int
         Images of a part: the unit of work, of checkpoints, and of what a stopped run loses.
     resources : dict of str to float

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from bob.pipelines import CheckpointWrapper, DaskWrapper, Sample
 
+from ._ahead import map_ahead
 from ._memory import keep_freed_memory
 
 _AHEAD = 32  # images read before their turn
@@ -114,49 +113,34 @@ class System:
             acquired.
         """
         keep_freed_memory()
-        images = _read_ahead(samples)
-        while block := _take(images, self.batch_size, self.steps[:1]):
-            for step in self.steps[1:]:
+        images = map_ahead(_read, samples, _AHEAD)
+        first, *others = self.steps
+        while block := _take(images, self.batch_size, first):
+            for step in others:
                 block = _through(step, block)
             yield from (sample.data for sample in block)
-
-
-def _read_ahead(samples: Iterable[Any]) -> Iterator[Sample]:
-    """Read lazy samples in order, a few before they are asked for."""
-    waiting: deque[Future[Sample]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-        try:
-            for sample in samples:
-                waiting.append(pool.submit(_read, sample))
-                if len(waiting) > _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _read(sample: Any) -> Sample:
     return Sample(sample.data, parent=sample)
 
 
-def _take(images: Iterator[Sample], count: int, first: Sequence[Any]) -> list[Sample]:
-    """Take up to ``count`` images through the first step, as many at once as memory allows."""
+def _take(images: Iterator[Sample], count: int, step: Any) -> list[Sample]:
+    """Take up to ``count`` images through a step, as many at once as memory allows."""
     done: list[Sample] = []
+    while len(done) < count and (held := _held(images, count - len(done))):
+        done += _through(step, held)
+    return done
+
+
+def _held(images: Iterator[Sample], count: int) -> list[Sample]:
+    """Hold up to ``count`` images, fewer where they are large."""
     held: list[Sample] = []
     size = 0
-    for image in images:
+    while len(held) < count and size < _HELD and (image := next(images, None)) is not None:
         held.append(image)
         size += getattr(image.data, "nbytes", 0)
-        full = len(done) + len(held) == count
-        if full or size >= _HELD:
-            done += _through(first[0], held) if first else held
-            held, size = [], 0
-        if full:
-            break
-    if held:
-        done += _through(first[0], held) if first else held
-    return done
+    return held
 
 
 def _through(step: Any, samples: list[Sample]) -> list[Sample]:

@@ -26,7 +26,7 @@ ROOMS = (
     ("statistics",),
     ("metrics",),
     ("scores",),
-    ("data", "_files", "_memory", "_validation"),
+    ("data", "_ahead", "_files", "_memory", "_validation"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 

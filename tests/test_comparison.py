@@ -40,20 +40,16 @@ ALGORITHMS = [
 
 def people(seed: int, n: int, images: int, prefix: str, size: int = 6, **more) -> list[SampleSet]:
     random = np.random.default_rng(seed)
-    return [
-        SampleSet(
-            [
-                Sample(random.normal(size=size), key=f"{prefix}{i}/{j}")
-                for j in range(1 + (i + j0) % images)
-            ],
-            key=f"{prefix}{i}",
-            template_id=f"{prefix}{i}",
-            subject_id=f"s{i // 2}, the {i}th",  # a comma, to be quoted
-            **{name: values[i] for name, values in more.items()},
-        )
-        for j0 in [0]
-        for i in range(n)
-    ]
+    sets = []
+    for i in range(n):
+        samples = [
+            Sample(random.normal(size=size), key=f"{prefix}{i}/{j}") for j in range(1 + i % images)
+        ]
+        name = f"{prefix}{i}"
+        about = {"key": name, "template_id": name, "subject_id": f"s{i // 2}, the {i}th"}  # quoted
+        about |= {column: values[i] for column, values in more.items()}
+        sets.append(SampleSet(samples, **about))
+    return sets
 
 
 def both(algorithm, all_vs_all, tmp_path, n=7, m=9, seed=0) -> tuple[str, str]:

@@ -308,7 +308,7 @@ def test_a_probe_enrolled_itself_is_no_type_two_target():
     assert gallery.targets(database._set(2, 1), score_all_vs_all=True) == ["p2/0"]
 
 
-def presenter(checkpoint: Path, tmp_path: Path, **options) -> Presenter:
+def presenter(checkpoint: Path, **options) -> Presenter:
     system = System([toy.system().transformer.steps[0][1]])
     return Presenter(
         system, Distance(), FaceReconstructor(str(checkpoint)), toy.POSITIONS,
@@ -316,10 +316,10 @@ def presenter(checkpoint: Path, tmp_path: Path, **options) -> Presenter:
     )  # fmt: skip
 
 
-def test_each_embedding_of_a_template_is_an_attack_of_its_own(checkpoint, tmp_path):
+def test_each_embedding_of_a_template_is_an_attack_of_its_own(checkpoint):
     embeddings = toy.ToyRecognizer().transform([toy.image(0), toy.image(1)])
     template = Sample(embeddings, key="k", template_id="t", subject_id="s")
-    attacks, clock = presenter(checkpoint, tmp_path)("type1", [template])
+    attacks, clock = presenter(checkpoint)("type1", [template])
     assert clock.images == 2
     assert [a.template_id for a in attacks] == ["type1/k-0", "type1/k-1"]
     assert [a.references for a in attacks] == [["t"], ["t"]]
@@ -331,10 +331,10 @@ def test_each_embedding_of_a_template_is_an_attack_of_its_own(checkpoint, tmp_pa
 def test_presented_faces_are_not_made_twice(checkpoint, tmp_path):
     folders = {"faces": tmp_path / "faces", "checkpoints": tmp_path / "kept"}
     template = Sample(np.ones(toy.SIZE), key="k", template_id="t", subject_id="s")
-    first, clock = presenter(checkpoint, tmp_path, **folders)("type1", [template])
+    first, clock = presenter(checkpoint, **folders)("type1", [template])
     assert clock.images == 1
     (tmp_path / "faces/type1/k.png").unlink()
-    again, clock = presenter(checkpoint, tmp_path, **folders)("type1", [template])
+    again, clock = presenter(checkpoint, **folders)("type1", [template])
     assert clock.images == 0
     np.testing.assert_array_equal(again[0].data, first[0].data)
     assert not (tmp_path / "faces/type1/k.png").exists()

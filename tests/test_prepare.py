@@ -7,7 +7,6 @@ import io
 import json
 import tarfile
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -18,6 +17,7 @@ from bob.pipelines import Sample
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from bob_recon_plugin._ahead import map_ahead
 from bob_recon_plugin.cli import recon
 from bob_recon_plugin.database import ALIGNED_POSITIONS
 from bob_recon_plugin.recognizers import BOB_POSITIONS, RecognizerTransformer, from_onnx
@@ -461,11 +461,10 @@ def test_a_folder_of_other_work_is_refused_with_the_differences(folder, tmp_path
 
 def test_at_most_so_many_images_are_read_ahead():
     started: list[int] = []
-    with ThreadPoolExecutor(2) as pool:
-        results = shard_maker._ahead(pool, lambda i: started.append(i) or i, range(100), 5)
-        for expected in range(100):
-            assert next(results) == expected
-            assert len(started) <= expected + 6
+    results = map_ahead(lambda i: started.append(i) or i, range(100), 5, threads=2)
+    for expected in range(100):
+        assert next(results) == expected
+        assert len(started) <= expected + 6
 
 
 # -- wrong input -------------------------------------------------------------------

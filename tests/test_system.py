@@ -55,7 +55,7 @@ def test_batches_are_full_and_every_image_is_read_once_in_order():
     np.testing.assert_allclose(np.concatenate(found), values)
     assert Counting.batches == [64, 36]
     assert [i for i, _ in reads] == list(range(100))
-    assert all(name.startswith("read") for _, name in reads)  # ahead of the networks
+    assert all(name.startswith("ahead") for _, name in reads)  # ahead of the networks
 
 
 def test_what_was_not_acquired_is_none_and_reaches_no_further_step():

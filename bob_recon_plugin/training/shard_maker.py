@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import joblib
 import numpy as np
 from bob.bio.face.preprocessor import FaceCrop
 from bob.pipelines import DelayedSample, Sample, wrap
 
+from .._ahead import map_ahead
 from ..database._annotations import Positions
 from ..recognizers import get
 from .crop import EyeCropper, ffhq_eyes
 from .dataset import write_shard
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 class FaceCutter:
@@ -164,13 +160,12 @@ class ShardMaker:
     def _batches(self, samples: list[DelayedSample]) -> Iterator[list[tuple[str, Any, str]]]:
         threads = self.threads or joblib.cpu_count()
         batch = []
-        with ThreadPoolExecutor(threads) as pool:
-            # the next batch is read while this one is embedded
-            for cut in _ahead(pool, self.cutter.attempt, samples, self.batch_size + 2 * threads):
-                batch.append(cut)
-                if len(batch) == self.batch_size:
-                    yield batch
-                    batch = []
+        # the next batch is read while this one is embedded
+        for cut in map_ahead(self.cutter.attempt, samples, self.batch_size + 2 * threads, threads):
+            batch.append(cut)
+            if len(batch) == self.batch_size:
+                yield batch
+                batch = []
         if batch:
             yield batch
 
@@ -182,23 +177,3 @@ class ShardMaker:
         rows = self.embedder.transform([Sample(face) for face in both])
         stacked = np.stack([row.data for row in rows])
         return stacked.reshape(2, len(faces), -1).swapaxes(0, 1)
-
-
-def _ahead(
-    pool: ThreadPoolExecutor,
-    function: Callable[[_Item], _Result],
-    items: Iterable[_Item],
-    ahead: int,
-) -> Iterator[_Result]:
-    """Map in order, at most so many items ahead of the reader."""
-    running: deque = deque()
-    try:
-        for item in items:
-            running.append(pool.submit(function, item))
-            if len(running) > ahead:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        for future in running:
-            future.cancel()

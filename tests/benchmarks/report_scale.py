@@ -43,7 +43,7 @@ def write_scores(path: Path, rows: int, seed: int = 0) -> None:
                 stream.write(f"{kind}/{name}/{n},{name},{name}/0,{name},{score:.6f},{kind}\n")
 
 
-def _peak_kb() -> int:
+def peak_kb() -> int:
     """Peak memory of this program; getrusage would count that of whoever started it."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
@@ -62,7 +62,7 @@ def main(rows: int = 1_000_000) -> dict[str, float]:
             "rows": rows,
             "seconds": round(time.perf_counter() - start, 1),
             "processor_seconds": round(time.process_time() - cpu, 1),
-            "peak_gb": round(_peak_kb() / 2**20, 2),
+            "peak_gb": round(peak_kb() / 2**20, 2),
         }
 
 

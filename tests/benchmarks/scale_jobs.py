@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import sys
 import tempfile
 import time
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+
+from .report_scale import peak_kb
 
 NAME = "arcface-mbf"
 
@@ -310,7 +311,7 @@ def memory(probes: int, dask: bool) -> dict[str, float]:
     return {
         "rows": rows,
         "seconds": time.perf_counter() - started,
-        "peak_mb": _peak_kb() / 1024,
+        "peak_mb": peak_kb() / 1024,
         "graph_mb": sum(sizes) / 1e6,
     }
 
@@ -327,14 +328,6 @@ def _weigh(client: Any, sizes: list[int]) -> None:
         return send(graph, *arguments, **options)
 
     client._graph_to_futures = weighed
-
-
-def _peak_kb() -> int:
-    """Peak memory of this program; getrusage would count that of whoever started it."""
-    status = Path("/proc/self/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1])
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from tests import slurm
 
-FOLDER = Path("/tmp/slurm-by-hand")
+FOLDER = Path(tempfile.gettempdir(), "slurm-by-hand")
 
 
 def main(arguments: list[str]) -> str | None:
