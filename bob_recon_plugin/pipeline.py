@@ -8,12 +8,11 @@ import re
 import shlex
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dask
 from bob.bio.base.pipelines import (
     BioAlgCheckpointWrapper,
     BioAlgDaskWrapper,
@@ -163,24 +162,26 @@ class AttackPipeline(PipelineSimple):
         checkpoints = self._claim_output()
         self.train_background_model(background_model_samples)
         dasked = isinstance(self.biometric_algorithm, BioAlgDaskWrapper)
-        folder = self.output / "tmp" / uuid.uuid4().hex  # another group may run beside this one
         steps = [getattr(s, "_dask_state", s) if dasked else s for s in self._steps()]
-        make = dask.delayed(_work) if dasked else _work
-        work = make(
-            steps,
-            kept=self._own,
-            algorithm=self._bare_algorithm(),
-            reentry=self.reentry,
-            reconstructor=self.reconstructor,
-            positions=self.card.positions,
-            batch_size=self.batch_size,
-            faces=self.output / "faces" if self.keep_faces else None,
-            checkpoints=checkpoints,
-            attacks=self.attacks,
-            all_vs_all=score_all_vs_all,
-            folder=folder,
-            excluded=tuple(self.score_writer.exclude_list),
-        )
+        folder = self.output / "tmp" / uuid.uuid4().hex  # another group may run beside this one
+
+        def work(call: Callable[..., Any]) -> Any:
+            return call(_work)(
+                steps,
+                kept=self._own,
+                algorithm=self._bare_algorithm(),
+                reentry=self.reentry,
+                reconstructor=self.reconstructor,
+                positions=self.card.positions,
+                batch_size=self.batch_size,
+                faces=self.output / "faces" if self.keep_faces else None,
+                checkpoints=checkpoints,
+                attacks=self.attacks,
+                all_vs_all=score_all_vs_all,
+                folder=folder,
+                excluded=tuple(self.score_writer.exclude_list),
+            )
+
         schedule = Schedule(
             work,
             biometric_reference_samples,

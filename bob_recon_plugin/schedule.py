@@ -32,7 +32,8 @@ class Schedule:
 
     Parameters
     ----------
-    work : Work or Delayed
+    work : callable
+        Given how to call (at once, or ``dask.delayed``), makes the Work of all parts.
     references, probes : sequence of SampleSet
     part_size : int
         Images of a part: the unit of work, of checkpoints, and of what a stopped run loses.
@@ -44,7 +45,7 @@ class Schedule:
         Where tasks write scores; goes when a run ends, in whatever way it can.
     """
 
-    work: Any
+    work: Callable[[Callable[..., Any]], Any]
     references: Sequence[SampleSet]
     probes: Sequence[SampleSet]
     part_size: int
@@ -81,7 +82,7 @@ class Schedule:
 
         Under ``dask.delayed`` the number of tasks is that of the parts.
         """
-        work = self.work
+        work = self.work(call)
         enrol, attack = call(_enrol), call(_attack_templates)
         enrolled = [enrol(work, pack(part)) for part in cut(self.references, self.part_size)]
         everyone = call(_gather)(work, enrolled)

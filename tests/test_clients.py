@@ -7,17 +7,18 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
+import dask
 import pytest
 import torch
 from bob.bio.base.script.pipeline_simple import pipeline_simple
 from clapper.config import load
 from click.testing import CliRunner
-from distributed import Client, SpecCluster, Status
+from distributed import Client, SpecCluster, Status, default_client
 
 from bob_recon_plugin import clients
 from bob_recon_plugin._validation import InputError
@@ -42,8 +43,12 @@ def _no_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     monkeypatch.chdir(tmp_path)
     yield
+    with suppress(ValueError):  # no client is left
+        while True:  # the last one first: each sets back what Dask computes with
+            default_client().close(timeout=60)
     for cluster in list(SpecCluster._instances):
         cluster.close(timeout=60)
+    assert dask.config.get("scheduler", None) is None
 
 
 @pytest.fixture

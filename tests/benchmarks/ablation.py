@@ -1,7 +1,8 @@
 """What each part of the preset `best` brings: ``python -m tests.benchmarks.ablation DATA -o DIR``.
 
-Every row is a `bob bio recon train` from nothing, of the same length on the same faces, parts of
-the preset changed; reconstructions a step stay equal. It goes on where it stopped. The table, in
+Every row is a `bob bio recon train` of the same length on the same faces, parts of the preset
+changed; reconstructions a step stay equal. It goes on where it stopped. From nothing, the rows tell
+what is learnt first; ``--start-from`` a decoder, what a part brings later. The table, in
 Markdown, holds what the last validation measured: cosine on held-out faces and on embeddings of
 nobody, SSIM. ``--judge`` adds the cosine on the held-out part of other prepared faces: trained on
 faces of nobody, judged on real ones.
@@ -90,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=16, help="reconstructions a step")
     parser.add_argument("--width", type=float, default=0.25)
+    parser.add_argument("--start-from", type=Path, help="decoder that every row starts from")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     dataset = open_datasets(options.data)
@@ -104,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             steps=options.steps,
             every=options.steps,
             patience=0,
+            start=options.start_from,
             device=options.device,
         )
         folder = options.output / f"{number:02d}"
