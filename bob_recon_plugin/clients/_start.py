@@ -19,7 +19,10 @@ def environment(threads: int) -> dict[str, str]:
     own = (sys.prefix + os.sep, sys.base_prefix + os.sep)
     folders = [p for p in map(os.path.abspath, filter(None, sys.path)) if os.path.isdir(p)]
     modules = os.pathsep.join(p for p in folders if not p.startswith(own))
-    return dict.fromkeys(names, str(threads)) | ({"PYTHONPATH": modules} if modules else {})
+    variables = dict.fromkeys(names, str(threads))
+    # tasks run in a thread, whose own arena of glibc would give large tensors back at every batch
+    variables["MALLOC_ARENA_MAX"] = "1"
+    return variables | ({"PYTHONPATH": modules} if modules else {})
 
 
 def count(name: str, value: object, least: int = 1) -> int:

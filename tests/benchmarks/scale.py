@@ -100,14 +100,28 @@ def command(run: Run, lfw: str | None, rounds: int, threads: int) -> list[Figure
 
 
 def workers(run: Run, lfw: str | None, rounds: int, n: int) -> list[Figure]:
-    """One worker of one thread against two."""
-    laps: dict[str, list[float]] = {"one": [], "two": []}
+    """One worker of one thread against two: on one core against two, and as they come.
+
+    As they come, one worker leaves the other core to the client, the scheduler, and the threads
+    that read and write files.
+    """
+    plans = {"one": (1, 1), "two": (2, 2), "one, on all cores": (1, None)}
+    laps: dict[str, list[float]] = {name: [] for name in plans}
     for _ in tqdm(range(rounds), desc="workers", disable=None):
-        for number, name in enumerate(laps, 1):
-            laps[name].append(run("workers", 1, lfw=lfw, count=number, n=n)["seconds"])
+        for name, (count, cores) in plans.items():
+            took = run("workers", 1, lfw=lfw, count=count, n=n, cores=cores)
+            laps[name].append(took["seconds"])
     told = ", ".join(f"{name} {median(seconds):.0f} s" for name, seconds in laps.items())
-    what = f"local Dask, {n} references and {n} probes: time of one worker over that of two"
-    return [Figure(what, ">= 1.7", _ratios(laps, "one", "two"), told)]
+    what = f"local Dask, {n} references and {n} probes: one worker on one core over two on two"
+    return [
+        Figure(what, ">= 1.7", _ratios(laps, "one", "two"), told),
+        Figure(
+            "the same: one worker on all cores over two",
+            "",
+            _ratios(laps, "one, on all cores", "two"),
+            "",
+        ),
+    ]
 
 
 def memory(run: Run, few: int, many: int) -> list[Figure]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import sys
 import tempfile
 import time
@@ -251,11 +252,16 @@ def command(lfw: str | None, attacked: bool) -> dict[str, float]:
 # -- workers ------------------------------------------------------------------
 
 
-def workers(lfw: str | None, count: int, n: int) -> dict[str, float]:
-    """Both attacks and the bona fide part on so many workers of one thread."""
+def workers(lfw: str | None, count: int, n: int, cores: int | None) -> dict[str, float]:
+    """Both attacks and the bona fide part on so many workers of one thread.
+
+    ``cores`` is how many the workers, their scheduler and the client share; None: all.
+    """
     from bob_recon_plugin.chain import shipped_decoder
     from bob_recon_plugin.clients import local
 
+    if cores is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     client = local(count, threads=1)
     try:
         client.wait_for_workers(count, timeout=300)
