@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from bob.pipelines import DelayedSample, Sample, SampleSet
-from PIL import Image
 
 from ._files import whole_or_nothing
 from ._validation import InputError
@@ -145,10 +145,12 @@ def as_vectors(template: Sample) -> np.ndarray:
 
 
 def _kept(face: np.ndarray, path: Path | None) -> np.ndarray:
-    """Return a (3, H, W) uint8 face, and write it as PNG, fast rather than small."""
+    """Return a (3, H, W) uint8 face, and write it as PNG."""
     if path is not None:
+        # OpenCV packs more than twice as fast as Pillow; its first channel is blue
+        _, content = cv2.imencode(".png", cv2.merge([*face[::-1]]))
         with whole_or_nothing(path) as part:
-            Image.fromarray(face.transpose(1, 2, 0)).save(part, format="png", compress_level=1)
+            part.write_bytes(content.tobytes())
     return face
 
 
