@@ -11,8 +11,12 @@ import click
 from clapper.rc import UserDefaults
 
 _USAGE = "bob bio pipeline simple DATABASE PIPELINE recon"
+_USAGE_TWO = "bob bio pipeline simple DATABASE LEAKED recon-leaked ATTACKED recon"
 _RC_KEY = "bob_recon_plugin.decoders"
-_OPTIONS = ("reentry", "attacks", "keep_faces", "resources", "batch_size", "part_size")
+_OPTIONS = (
+    *("reentry", "attacks", "keep_faces", "resources", "batch_size", "part_size"),
+    *("inverted", "leak", "embeddings"),
+)
 
 
 def shipped_decoder() -> Path:
@@ -20,8 +24,8 @@ def shipped_decoder() -> Path:
     return Path(str(files("bob_recon_plugin.data"))) / "arcface-mbf.safetensors"
 
 
-def _decoder_for(recognizer: str | None, chosen: Any) -> str:
-    """Choose the decoder: of the chain, else of the user's settings, else the shipped one."""
+def decoder_for(recognizer: str | None, chosen: Any) -> str:
+    """Choose the decoder: the given one, else of the user's settings, else the shipped one."""
     settings = UserDefaults("bobrc.toml")
     path = chosen or settings.get(f"{_RC_KEY}.{recognizer}")
     if isinstance(path, str | Path):
@@ -35,7 +39,24 @@ def _decoder_for(recognizer: str | None, chosen: Any) -> str:
     )
 
 
-def attack(context: Mapping[str, Any]) -> Any:
+def leaked(context: Mapping[str, Any]) -> Any:
+    """Return the pipeline that the chain has built so far, whose templates leaked.
+
+    Raises
+    ------
+    click.UsageError
+        When no pipeline stands before `recon-leaked`.
+    """
+    pipeline = context.get("pipeline")
+    if pipeline is None:
+        raise click.UsageError(
+            "`recon-leaked` must be chained behind the pipeline whose templates leaked, got no "
+            f"pipeline before it; write `{_USAGE_TWO}`."
+        )
+    return pipeline
+
+
+def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
     """Wrap the pipeline that the chain has built so far.
 
     Parameters
@@ -44,7 +65,11 @@ def attack(context: Mapping[str, Any]) -> Any:
         Names of the chain: ``pipeline`` (required), ``database``, and options
         that a file in the chain may set: ``decoder`` (path), ``reentry``
         ("camera" or "recognizer"), ``attacks``, ``keep_faces``, ``resources``,
-        ``batch_size``, ``part_size``; see AttackPipeline.
+        ``batch_size``, ``part_size``, ``inverted``, ``leak``, ``embeddings``; see
+        AttackPipeline.
+    number : int, optional
+        Of the attack that it must be, from 1 to 5, by what the attacker knows; see
+        :class:`~bob_recon_plugin.threat.Threat`.
 
     Returns
     -------
@@ -53,24 +78,32 @@ def attack(context: Mapping[str, Any]) -> Any:
     Raises
     ------
     click.UsageError
-        When no pipeline stands before `recon`, or there is no decoder for it.
+        When no pipeline stands before `recon`, or there is no decoder for the system whose
+        templates leaked.
     FileNotFoundError, ValueError
-        When the decoder is missing, broken, or made for another recogniser.
+        When the decoder is missing, broken, or made for another recogniser, or this is
+        another attack.
     """
     pipeline, database = context.get("pipeline"), context.get("database")
+    inverted = context.get("inverted")
     if pipeline is None:
         raise click.UsageError(
             "`recon` must be chained last, behind the pipeline it attacks, got no pipeline before "
             f"it; write `{_USAGE}`."
+        )
+    if inverted is pipeline:
+        raise click.UsageError(
+            "`recon` must find the attacked system behind `recon-leaked`, got none; write "
+            f"`{_USAGE_TWO}`."
         )
     from .pipeline import AttackPipeline
     from .recognizers import identify
     from .reconstructor import FaceReconstructor
     from .run_record import describe_database
 
-    system = identify(pipeline.transformer)
+    system = identify((pipeline if inverted is None else inverted).transformer)
     reconstructor = FaceReconstructor(
-        _decoder_for(system.name, context.get("decoder")),
+        decoder_for(system.name, context.get("decoder")),
         recognizer=system.name if system.sha256 else None,
         recognizer_sha256=system.sha256,
     )
@@ -85,9 +118,12 @@ def attack(context: Mapping[str, Any]) -> Any:
             f"model for which the decoder was trained ({made_for}).",
             err=True,
         )
-    return AttackPipeline(
+    attacked = AttackPipeline(
         pipeline,
         reconstructor,
         database=None if database is None else describe_database(database),
         **options,
     )
+    if number is not None:
+        attacked.threat.check(number)
+    return attacked

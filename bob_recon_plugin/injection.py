@@ -58,6 +58,25 @@ def injected_steps(
     return list(steps[1:])
 
 
+@dataclass(frozen=True)
+class Leaking:
+    """The system whose templates leaked, where it is not the one under attack.
+
+    Attributes
+    ----------
+    system : System
+        Embeds images.
+    algorithm : BioAlgorithm
+        Makes what it stores.
+    checkpoints : Checkpoints
+        Of its embeddings.
+    """
+
+    system: System
+    algorithm: Any
+    checkpoints: Checkpoints
+
+
 @dataclass
 class Gallery:
     """Which references a subject owns, to find the targets of a leaked template."""
@@ -95,27 +114,23 @@ class Gallery:
         ]
 
 
-def genuine_templates(
-    probe_features: Sequence[SampleSet],
-    algorithm: Any,
-    gallery: Gallery,
-    score_all_vs_all: bool,
+def leaked_templates(
+    features: Sequence[SampleSet], targets: Sequence[list[str]], algorithm: Any
 ) -> list[Sample]:
-    """What the system would store of each genuine probe, with the references it targets.
+    """What a system would store of each sample set, with the references that it is to open.
 
-    A probe of which no image was acquired stores nothing, so nothing leaks.
+    A set of which no image was acquired stores nothing, so nothing leaks.
     """
-    owned = [
-        (probe, targets)
-        for probe in probe_features
-        if (targets := gallery.targets(probe, score_all_vs_all))
-        and any(sample.data is not None for sample in probe.samples)
+    acquired = [
+        (one, references)
+        for one, references in zip(features, targets, strict=True)
+        if any(sample.data is not None for sample in one.samples)
     ]
-    if not owned:
+    if not acquired:
         return []
-    templates = algorithm.create_templates_from_samplesets([p for p, _ in owned], enroll=True)
-    for template, (_, targets) in zip(templates, owned, strict=True):
-        template.references = targets
+    templates = algorithm.create_templates_from_samplesets([one for one, _ in acquired], True)
+    for template, (_, references) in zip(templates, acquired, strict=True):
+        template.references = references
     return templates
 
 
@@ -194,6 +209,9 @@ class Presenter:
         Folder where the faces are kept as ``TYPE/KEY.png``; None keeps none.
     checkpoints : Checkpoints
         Of the presented faces' embeddings.
+    leak : sequence of transformers
+        What the attacker makes of stolen templates before the decoder sees them: see
+        :class:`~bob_recon_plugin.pipeline.AttackPipeline`.
     """
 
     system: System
@@ -202,6 +220,7 @@ class Presenter:
     positions: dict[str, tuple[float, float]]
     faces: Path | None
     checkpoints: Checkpoints
+    leak: Sequence[Any] = ()
 
     def __call__(self, attack: str, templates: Sequence[Sample]) -> tuple[list[Sample], Clock]:
         """Invert templates and present the faces.
@@ -230,7 +249,7 @@ class Presenter:
         keys = [key for _, key in owners]
         presented, clock = self.checkpoints.load(attack, keys), Clock()
         if presented is None:
-            faces = self._faces(owners, vectors)
+            faces = self._faces(owners, self._leaked(owners, vectors))
             presented = list(self.system.embed(faces))
             self.checkpoints.save(attack, keys, presented)
             clock = Clock.since(started, len(keys))
@@ -247,13 +266,22 @@ class Presenter:
         ]
         return self.algorithm.create_templates_from_samplesets(probes, enroll=False), clock
 
-    def _faces(
+    def _leaked(
         self, owners: Sequence[tuple[Sample, str]], vectors: Sequence[np.ndarray]
-    ) -> Iterator[Sample]:
+    ) -> np.ndarray:
+        """Stolen vectors, of shape (n, d), as the decoder will see them."""
+        rows = np.stack(vectors)
+        subjects = [str(template.subject_id) for template, _ in owners]
+        for step in self.leak:
+            more = (subjects,) if getattr(step, "needs_subjects", False) else ()
+            rows = step.transform(rows, *more)
+        return rows
+
+    def _faces(self, owners: Sequence[tuple[Sample, str]], vectors: np.ndarray) -> Iterator[Sample]:
         """Faces in the order of the vectors, decoded a batch at a time."""
         size = self.system.batch_size
         for start in range(0, len(vectors), size):
-            faces = self.reconstructor.transform(np.stack(vectors[start : start + size]))
+            faces = self.reconstructor.transform(vectors[start : start + size])
             for face, (template, key) in zip(faces, owners[start : start + size], strict=True):
                 yield self._sample(face, template, key)
 

@@ -11,7 +11,7 @@ import pickle
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from bob.pipelines import Sample, SampleSet
 
 from .checkpoints import Checkpoints
 from .comparison import Comparison
-from .injection import TYPE_I, TYPE_II, Clock, Gallery, Presenter, genuine_templates
+from .injection import TYPE_I, TYPE_II, Clock, Gallery, Leaking, Presenter, leaked_templates
 from .system import System
 
 REFERENCES, PROBES, BONA_FIDE = "references", "probes", "bona-fide"
@@ -70,12 +70,18 @@ class Enrolled:
         What the system made of an image, by its :func:`token`.
     clock : Clock
         Of the embedding.
+    leaked : list of Sample
+        Templates that the attacker holds: these, or those of another system.
+    leaked_embeddings : dict of str to array
+        What that system made of an image.
     """
 
     templates: list[Sample]
     images: list[list[str]]
     embeddings: dict[bytes, Any]
     clock: Clock
+    leaked: list[Sample]
+    leaked_embeddings: dict[bytes, Any]
 
 
 class Everyone:
@@ -88,7 +94,12 @@ class Everyone:
         images = (keys for part in parts for keys in part.images)
         for template, keys in zip(templates, images, strict=True):
             self.gallery.add(template, keys)
-        self.embeddings = {token: e for part in parts for token, e in part.embeddings.items()}
+        self.embeddings = _joined(part.embeddings for part in parts)
+        self.leaked_embeddings = _joined(part.leaked_embeddings for part in parts)
+
+
+def _joined(some: Iterable[dict[bytes, Any]]) -> dict[bytes, Any]:
+    return {name: embedding for each in some for name, embedding in each.items()}
 
 
 def token(sample: Any) -> bytes | None:
@@ -142,6 +153,8 @@ class Work:
         Of the scores that tasks write.
     excluded : tuple of str
         Metadata that is not written.
+    leaking : Leaking or None
+        The system whose templates leaked; None: the one under attack.
     """
 
     system: System
@@ -152,20 +165,23 @@ class Work:
     all_vs_all: bool
     folder: Path
     excluded: tuple[str, ...]
+    leaking: Leaking | None = None
 
     def enrol(self, part: Packed | list[SampleSet]) -> Enrolled:
         """Embed a part of the references and make their templates."""
         sets = _unpacked(part)
-        featured, clock = self._embed(REFERENCES, sets, {})
+        featured, clock = _embed(self.system, self.checkpoints, REFERENCES, sets, {})
         templates = self.algorithm.create_templates_from_samplesets(featured, enroll=True)
-        embeddings = {
-            name: feature.data
-            for before, after in zip(sets, featured, strict=True)
-            for image, feature in zip(before.samples, after.samples, strict=True)
-            if (name := token(image)) is not None
-        }
         images = [[str(image.key) for image in s.samples] for s in sets]
-        return Enrolled(templates, images, embeddings, clock)
+        embeddings = _by_token(sets, featured)
+        if self.leaking is None or TYPE_I not in self.attacks:
+            return Enrolled(templates, images, embeddings, clock, templates, {})
+        leaking = self.leaking
+        featured, spent = _embed(leaking.system, leaking.checkpoints, REFERENCES, sets, {})
+        own = [[str(one.template_id)] for one in sets]
+        leaked = leaked_templates(featured, own, leaking.algorithm)
+        found = _by_token(sets, featured)
+        return Enrolled(templates, images, embeddings, clock + spent, leaked, found)
 
     def gather(self, parts: Sequence[Enrolled]) -> Everyone:
         """Bring all templates together."""
@@ -177,40 +193,38 @@ class Work:
         if TYPE_I not in self.attacks:
             return before
         comparison = Comparison(self.algorithm, enrolled.templates)
-        return before + self._attack(TYPE_I, enrolled.templates, comparison)
+        return before + self._attack(TYPE_I, enrolled.leaked, comparison)
 
     def compare(self, everyone: Everyone, part: Packed | list[SampleSet]) -> Written:
         """Compare a part of the probes, and attack with their templates (Type-II)."""
         sets = _unpacked(part)
-        featured, clock = self._embed(PROBES, sets, everyone.embeddings)
+        known = everyone.embeddings
+        featured, clock = _embed(self.system, self.checkpoints, PROBES, sets, known)
         probes = self.algorithm.create_templates_from_samplesets(featured, enroll=False)
         bona_fide = self._write(BONA_FIDE, probes, everyone.comparison, self.all_vs_all)
         before = Written({}, {"embed": clock}, sum(map(len, sets))) + bona_fide
         if TYPE_II not in self.attacks:
             return before
-        leaked = genuine_templates(featured, self.algorithm, everyone.gallery, self.all_vs_all)
+        leaked, clock = self._leaked_probes(sets, featured, everyone)
+        before += Written({}, {"embed": clock})
         return before + self._attack(TYPE_II, leaked, everyone.comparison)
 
-    def _embed(
-        self, kind: str, sets: Sequence[SampleSet], known: dict[bytes, Any]
-    ) -> tuple[list[SampleSet], Clock]:
-        """Give every sample of the sets what the system makes of it, in one go."""
-        started = time.perf_counter()
-        samples = [sample for s in sets for sample in s.samples]
-        keys = [str(sample.key) for sample in samples]
-        found, clock = self.checkpoints.load(kind, keys), Clock()
-        if found is None:
-            names = [token(sample) if known else None for sample in samples]
-            new = [s for s, name in zip(samples, names, strict=True) if name not in known]
-            fresh = self.system.embed(new)
-            found = [known[n] if n in known else next(fresh) for n in names]
-            self.checkpoints.save(kind, keys, found)
-            clock = Clock.since(started, len(new))
-        features = iter(found)
-        return [
-            SampleSet([Sample(next(features), key=s.key) for s in one.samples], parent=one)
-            for one in sets
-        ], clock
+    def _leaked_probes(
+        self, sets: Sequence[SampleSet], featured: Sequence[SampleSet], everyone: Everyone
+    ) -> tuple[list[Sample], Clock]:
+        """Templates of genuine probes, with the references of their subjects."""
+        targets = [everyone.gallery.targets(one, self.all_vs_all) for one in sets]
+        owned = [i for i, references in enumerate(targets) if references]
+        targets = [targets[i] for i in owned]
+        leaking, clock = self.leaking, Clock()
+        if leaking is None:
+            return leaked_templates([featured[i] for i in owned], targets, self.algorithm), clock
+        genuine, known = [sets[i] for i in owned], everyone.leaked_embeddings
+        if genuine:
+            found, clock = _embed(leaking.system, leaking.checkpoints, PROBES, genuine, known)
+        else:
+            found = []
+        return leaked_templates(found, targets, leaking.algorithm), clock
 
     def _attack(self, attack: str, leaked: Sequence[Sample], comparison: Comparison) -> Written:
         if not leaked:
@@ -226,6 +240,42 @@ class Work:
         path = self.folder / f"{kind}-{uuid.uuid4().hex}.csv"
         rows = comparison.write(probes, path, all_vs_all, self.excluded)
         return Written({kind: path}, {"compare": Clock.since(started, rows)})
+
+
+def _embed(
+    system: System,
+    checkpoints: Checkpoints,
+    kind: str,
+    sets: Sequence[SampleSet],
+    known: dict[bytes, Any],
+) -> tuple[list[SampleSet], Clock]:
+    """Give every sample of the sets what a system makes of it, in one go."""
+    started = time.perf_counter()
+    samples = [sample for s in sets for sample in s.samples]
+    keys = [str(sample.key) for sample in samples]
+    found, clock = checkpoints.load(kind, keys), Clock()
+    if found is None:
+        names = [token(sample) if known else None for sample in samples]
+        new = [s for s, name in zip(samples, names, strict=True) if name not in known]
+        fresh = system.embed(new)
+        found = [known[n] if n in known else next(fresh) for n in names]
+        checkpoints.save(kind, keys, found)
+        clock = Clock.since(started, len(new))
+    features = iter(found)
+    return [
+        SampleSet([Sample(next(features), key=s.key) for s in one.samples], parent=one)
+        for one in sets
+    ], clock
+
+
+def _by_token(sets: Sequence[SampleSet], featured: Sequence[SampleSet]) -> dict[bytes, Any]:
+    """What a system made of each image, by its token."""
+    return {
+        name: feature.data
+        for before, after in zip(sets, featured, strict=True)
+        for image, feature in zip(before.samples, after.samples, strict=True)
+        if (name := token(image)) is not None
+    }
 
 
 def _unpacked(part: Packed | list[SampleSet]) -> list[SampleSet]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -25,11 +26,13 @@ from . import run_record
 from ._files import sha256
 from ._validation import InputError, one_of
 from .checkpoints import Checkpoints
-from .injection import ATTACKS, REENTRIES, Clock, Presenter, injected_steps
+from .injection import ATTACKS, REENTRIES, Clock, Leaking, Presenter, injected_steps
 from .parts import BONA_FIDE, Work, Written
+from .recognizers import identify
 from .schedule import Schedule, ScheduledAttack
 from .score_files import merge
 from .system import System
+from .threat import Threat
 
 
 def _without(wrapper: type[Any], algorithm: Any) -> Any:
@@ -69,6 +72,18 @@ class AttackPipeline(PipelineSimple):
     part_size : int
         Images of a part of the work, where Bob's command names no partitions:
         what a task does, a checkpoint holds, and a stopped run loses at most.
+    inverted : PipelineSimple, optional
+        The system whose templates leaked, of the same images; the reconstructor
+        inverts its templates. Default: ``pipeline``, the one under attack.
+    leak : sequence of transformers
+        What the attacker makes of stolen templates before the decoder sees
+        them, in order: scikit-learn transformers of arrays of shape (n, d). One
+        with ``needs_subjects`` is called as ``transform(X, subjects)``, with the
+        owners of the templates, a list of n str. Parameters alone tell two
+        apart, so they belong into ``repr``.
+    embeddings : path, optional
+        Folder that keeps what systems make of images, for other runs on the
+        same database to find. Default: with the other checkpoints of the run.
 
     Notes
     -----
@@ -99,6 +114,9 @@ class AttackPipeline(PipelineSimple):
         keep_faces: bool = True,
         resources: dict[str, float] | None = None,
         part_size: int = 128,
+        inverted: PipelineSimple | None = None,
+        leak: Sequence[Any] = (),
+        embeddings: str | os.PathLike[str] | None = None,
     ):
         if not isinstance(pipeline, PipelineSimple):
             raise TypeError(
@@ -109,6 +127,11 @@ class AttackPipeline(PipelineSimple):
             raise TypeError(
                 "`pipeline` must be a system to attack, got one that is under attack already; "
                 "chain one attack resource, last."
+            )
+        if inverted is not None and not isinstance(inverted, PipelineSimple):
+            raise TypeError(
+                f"`inverted` must be a Bob PipelineSimple, got {type(inverted).__name__}; name the "
+                "pipeline resource of the system whose templates leaked."
             )
         one_of("reentry", reentry, REENTRIES)
         for attack in attacks:
@@ -124,17 +147,25 @@ class AttackPipeline(PipelineSimple):
         for name, value in (("batch_size", batch_size), ("part_size", part_size)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a whole number from 1 on, got {value!r}.")
+        self.inverted = inverted
+        self.leak = tuple(leak)
+        self.embeddings = None if embeddings is None else Path(os.path.abspath(embeddings))
         super().__init__(pipeline.transformer, pipeline.biometric_algorithm)
         self.card = reconstructor.card()
+        attacked = identify(pipeline.transformer)
+        leaked = attacked if inverted is None else identify(inverted.transformer)
+        self.threat = Threat.of(leaked, attacked, self.card)
         self.identity = {
-            "system": _settings(pipeline.transformer),
-            "algorithm": _settings(pipeline.biometric_algorithm),
-            "recognizer": _recognizer_of(pipeline.transformer),
+            **_described(pipeline),
             "decoder": _decoder_of(reconstructor, self.card),
             "reentry": reentry,
             "database": self.database,
             "version": run_record.versions()["bob_recon_plugin"],
         }
+        if inverted is not None:
+            self.identity["inverted"] = _described(inverted)
+        if self.leak:
+            self.identity["leak"] = [_settings(step) for step in self.leak]
         # wrong geometry is told before any work
         injected_steps(self._steps(), reentry, self.card.positions)
         self._own = tuple(
@@ -161,6 +192,8 @@ class AttackPipeline(PipelineSimple):
         sheet = self._sheet_of(biometric_reference_samples)
         checkpoints = self._claim_output()
         self.train_background_model(background_model_samples)
+        if self.inverted is not None:
+            self.inverted.train_background_model(background_model_samples)
         dasked = isinstance(self.biometric_algorithm, BioAlgDaskWrapper)
         steps = [getattr(s, "_dask_state", s) if dasked else s for s in self._steps()]
         folder = self.output / "tmp" / uuid.uuid4().hex  # another group may run beside this one
@@ -180,6 +213,9 @@ class AttackPipeline(PipelineSimple):
                 all_vs_all=score_all_vs_all,
                 folder=folder,
                 excluded=tuple(self.score_writer.exclude_list),
+                leak=self.leak,
+                embedded=self._embedded(self.identity, checkpoints, "."),
+                leaking=self._leaking(checkpoints),
             )
 
         schedule = Schedule(
@@ -200,6 +236,27 @@ class AttackPipeline(PipelineSimple):
         )
         # under Dask the first step only makes the bag; None and "passthrough" are no steps
         return [s for s in steps if hasattr(s, "transform") and not isinstance(s, ToDaskBag)]
+
+    def _leaking(self, checkpoints: Checkpoints) -> Leaking | None:
+        """The system whose templates leaked, where it is another one."""
+        if self.inverted is None:
+            return None
+        transformer = self.inverted.transformer
+        steps = [s for _, s in getattr(transformer, "steps", [("", transformer)])]
+        steps = [step for step in steps if hasattr(step, "transform")]
+        system = System(steps, batch_size=self.batch_size)
+        kept = self._embedded(self.identity["inverted"], checkpoints, "leaked")
+        return Leaking(system, self.inverted.biometric_algorithm, kept)
+
+    def _embedded(self, about: dict[str, Any], own: Checkpoints, below: str) -> Checkpoints:
+        """Where a system's embeddings are kept: below the run's own, or for all runs."""
+        if own.folder is None:
+            return own
+        if self.embeddings is None:
+            return Checkpoints(own.folder / below, own.force)
+        decides = [about["system"], about["recognizer"], self.database, self.identity["version"]]
+        name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
+        return Checkpoints(self.embeddings / name, own.force)
 
     def _bare_algorithm(self) -> Any:
         algorithm = _without(BioAlgDaskWrapper, self.biometric_algorithm)
@@ -236,7 +293,11 @@ class AttackPipeline(PipelineSimple):
         if isinstance(algorithm, BioAlgCheckpointWrapper):  # Bob's command did: no --memory
             folder, force = Path(algorithm.base_dir).absolute() / "checkpoints", algorithm.force
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        about = {"card": json.loads(self.card.to_json()), "command": command}
+        about = {
+            "card": json.loads(self.card.to_json()),
+            "command": command,
+            "threat": self.threat.describe(),
+        }
         reuses = [folder] if folder else []
         run_record.claim(self.output, self.identity, reuses, force, about)
         return Checkpoints(folder, force)
@@ -275,7 +336,7 @@ class AttackPipeline(PipelineSimple):
             step: sum((d.done[step] for d in done if step in d.done), Clock())
             for step in ("embed", "attack", "compare")
         }
-        write_summary(filename, self.identity, run.sheet, spent)
+        write_summary(filename, self.identity, self.threat, run.sheet, spent)
         return files
 
     def _sheet_of(self, references: Sequence[SampleSet]) -> Any:
@@ -307,13 +368,15 @@ def _work(
     batch_size: int,
     faces: Path | None,
     checkpoints: Checkpoints,
+    leak: Sequence[Any],
+    embedded: Checkpoints,
     **more: Any,
 ) -> Work:
     """Put together what every task needs; under Dask, once the steps are fitted."""
     system = System(steps, kept, batch_size)
     injected = System(injected_steps(system.steps, reentry, positions), kept, batch_size)
-    presenter = Presenter(injected, algorithm, reconstructor, positions, faces, checkpoints)
-    return Work(system, presenter, algorithm, checkpoints, **more)
+    presenter = Presenter(injected, algorithm, reconstructor, positions, faces, checkpoints, leak)
+    return Work(system, presenter, algorithm, embedded, **more)
 
 
 def _settings(estimator: Any) -> str:
@@ -330,8 +393,11 @@ def _decoder_of(reconstructor: Any, card: Any) -> dict[str, Any]:
     }
 
 
-def _recognizer_of(transformer: Any) -> dict[str, Any]:
-    from .recognizers import identify
-
-    identity = identify(transformer)
-    return {"name": identity.name, "sha256": identity.sha256}
+def _described(pipeline: PipelineSimple) -> dict[str, Any]:
+    """What decides the templates of a system, and how it compares them."""
+    identity = identify(pipeline.transformer)
+    return {
+        "system": _settings(pipeline.transformer),
+        "algorithm": _settings(pipeline.biometric_algorithm),
+        "recognizer": {"name": identity.name, "sha256": identity.sha256},
+    }

@@ -14,13 +14,14 @@ PACKAGE = Path(__file__).parents[1] / "bob_recon_plugin"
 #: Rooms from the street down; a room imports only what stands below it.
 ROOMS = (
     ("cli",),
+    ("transfer",),
     ("chain",),
     ("pipeline",),
     ("report", "schedule", "training"),
     ("parts",),
     ("quality", "verdict"),
     ("originals", "results", "view2"),
-    ("injection", "run_record", "score_files"),
+    ("injection", "run_record", "score_files", "threat"),
     ("checkpoints", "comparison", "reconstructor", "database", "system"),
     ("losses", "recognizers", "decoders", "clients"),
     ("statistics",),

@@ -24,7 +24,11 @@ BUILDS = {
     "arcface-mbf": ("pipeline", ["recon-demo-database"]),
     "edgeface-s": ("pipeline", ["recon-demo-database"]),
     "sface": ("pipeline", ["recon-demo-database"]),
+    "facexzoo-mbf": ("pipeline", ["recon-demo-database"]),
     "recon": ("pipeline", ["arcface-mbf"]),
+    "recon-leaked": ("inverted", ["arcface-mbf"]),
+    "recon-attack-1": ("pipeline", ["arcface-mbf"]),
+    "recon-attack-2": ("pipeline", ["arcface-mbf", "recon-leaked", "edgeface-s"]),
     "recon-demo": ("pipeline", []),
 }
 #: what a resource says when its data or weights are not there
@@ -54,7 +58,8 @@ def _path(name: str) -> str:
 
 
 def test_every_resource_is_tested_here():
-    assert set(OURS["bob.bio.config"]) == set(BUILDS) | set(MISSING)
+    black_boxes = {f"recon-attack-{number}" for number in (3, 4, 5)}
+    assert set(OURS["bob.bio.config"]) == set(BUILDS) | set(MISSING) | black_boxes
 
 
 @pytest.mark.parametrize("by", ["name", "path"])
@@ -65,12 +70,25 @@ def test_resources_build(name, by):
     last = name if by == "name" else _path(name)
     module = load([*before, last], entry_point_group="bob.bio.config")
     built = getattr(module, attribute)
-    attacks = name.startswith("recon")
+    attacks = attribute == "pipeline" and name.startswith("recon")
     assert type(built).__name__ == ("AttackPipeline" if attacks else "PipelineSimple")
-    if not attacks:
+    if not name.startswith("recon"):
         assert identify(built.transformer).name == name
     if name == "recon-demo":
         assert type(module.database).__name__ == "DemoDatabase"
+
+
+@pytest.mark.parametrize("number", [3, 4, 5])
+def test_an_attack_that_the_decoder_is_not_made_for_says_which_it_is(number):
+    chain = ["arcface-mbf", *(["recon-leaked", "edgeface-s"] if number > 3 else [])]
+    with pytest.raises(click.UsageError, match=rf"recon-attack-{number} must be .* is attack [12]"):
+        load([*chain, f"recon-attack-{number}"], entry_point_group="bob.bio.config")
+
+
+def test_leaked_without_a_system_before_or_behind_it():
+    for chain in (["recon-leaked"], ["arcface-mbf", "recon-leaked", "recon"]):
+        with pytest.raises(click.UsageError, match=r"DATABASE LEAKED recon-leaked ATTACKED recon"):
+            load(chain, entry_point_group="bob.bio.config")
 
 
 @pytest.mark.parametrize("by", ["name", "path"])
@@ -91,7 +109,7 @@ def test_names_in_other_groups_point_to_the_same_files(group):
 
 
 def test_readme_names_what_exists():
-    names = set(re.findall(r"`(recon-[a-z0-9-]+|arcface-mbf|edgeface-s|sface)`", README))
+    names = set(re.findall(r"`(recon-[a-z0-9-]+|[a-z]+-mbf|edgeface-s|sface)`", README))
     clients = {e.name for e in entry_points(group="dask.client")}
     assert names <= set(OURS["bob.bio.config"]) | clients
     assert {n for n in OURS["bob.bio.config"] if n.count("-") < 2} <= names | {"recon"}

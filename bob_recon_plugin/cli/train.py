@@ -57,6 +57,13 @@ def _settings(
     type=click.Path(),
     help="Decoder to start from, of any recognition model: a linear map joins the two.",
 )
+@click.option(
+    "--judge",
+    metavar="NAME",
+    help="Recognition model whose gradients train the decoder: the black box, of which an "
+    "attacker has embeddings and a proxy's gradients, or with `none` nothing but pixels. "
+    "Default: the model of DATA itself, the white box.",
+)
 @click.option("--steps", type=click.IntRange(1), help="Length; default: the preset's epochs.")
 @click.option(
     "--every",
@@ -123,6 +130,10 @@ def train(
         bob bio recon train data --width 0.5 -o trained
         bob config set bob_recon_plugin.decoders.arcface-mbf trained/decoder.safetensors
         bob bio pipeline simple recon-lfw-view2 arcface-mbf recon -o results
+
+    \b
+    A black box: embeddings of arcface-mbf, gradients of edgeface-s (recon-attack-3, -4, -5):
+        bob bio recon train data --judge edgeface-s -o black-box
 
     \b
     The loss of the paper, another weight of its identity term:

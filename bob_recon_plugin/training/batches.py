@@ -29,19 +29,30 @@ class FaceBatches:
     ----------
     dataset : FaceDataset
     seed : int
+    wanted : float32 ndarray of shape (n, 2, e), optional
+        What the judge of a training makes of every face, and of its mirror image.
+        Default: the stored embeddings, whose recognition model then judges.
     """
 
-    def __init__(self, dataset: FaceDataset, seed: int):
+    def __init__(self, dataset: FaceDataset, seed: int, wanted: np.ndarray | None = None):
         self.dataset, self.seed = dataset, seed
         held_out = dataset.validation
         self.training, self.held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         self.embeddings = torch.from_numpy(dataset.embeddings)
+        self._wanted = None if wanted is None else torch.from_numpy(wanted)
         self._resident: torch.Tensor | None = None
         self._order = lru_cache(maxsize=2)(self._shuffled)
+
+    @property
+    def judged_by_recognizer(self) -> bool:
+        """Whether the stored embeddings are the judge's own: the white box."""
+        return self._wanted is None
 
     def to(self, device: torch.device) -> FaceBatches:
         """Move the embeddings, and the faces when half of a GPU's free memory holds them."""
         self.embeddings = self.embeddings.to(device)
+        if self._wanted is not None:
+            self._wanted = self._wanted.to(device)
         if device.type == "cuda" and self._resident is None:
             everything = np.arange(len(self.dataset))
             size = len(everything) * int(np.prod(self.dataset.faces(everything[:1]).shape))
@@ -88,3 +99,16 @@ class FaceBatches:
         side = mirrored.to(device)
         faces = torch.where(side[:, None, None, None], faces.flip(3), faces)
         return faces, self.embeddings[index, side.long()]
+
+    def wanted(
+        self, rows: np.ndarray, embeddings: torch.Tensor, mirrored: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Embeddings that the judge should make of the reconstructions of some faces.
+
+        ``rows``, ``mirrored`` and ``embeddings`` are those of :meth:`take`.
+        """
+        if self._wanted is None:
+            return embeddings
+        device = self._wanted.device
+        side = torch.zeros(len(rows), dtype=torch.long) if mirrored is None else mirrored.long()
+        return self._wanted[torch.from_numpy(rows).to(device), side.to(device)]

@@ -41,7 +41,7 @@ class Progress(pl.Callback):
         self.bar.update()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Show the cosine on held-out faces."""
+        """Show what was measured on held-out faces."""
         assert isinstance(module, Inversion)
         self.bar.set_postfix({k: f"{v:.3f}" for k, v in module.measured.items()})
 
@@ -170,8 +170,8 @@ class KeepBest(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Compare with the best."""
         assert isinstance(module, Inversion)
-        if module.measured["cosine"] > self.best:
-            self.best = module.measured["cosine"]
+        if module.measured[module.goal] > self.best:
+            self.best = module.measured[module.goal]
             if trainer.is_global_zero:
                 self.save(module, trainer.global_step)
 

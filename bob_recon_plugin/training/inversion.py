@@ -51,8 +51,9 @@ class Inversion(pl.LightningModule):
     Parameters
     ----------
     decoder : Module
-    recognizer : Module
-        Of :func:`~bob_recon_plugin.recognizers.load_module`.
+    judge : Module or None
+        Recognition model of the identity terms, of
+        :func:`~bob_recon_plugin.recognizers.load_module`; None for none.
     preset : Preset
     batches : FaceBatches
     steps : int
@@ -69,7 +70,7 @@ class Inversion(pl.LightningModule):
     def __init__(
         self,
         decoder: nn.Module,
-        recognizer: nn.Module,
+        judge: nn.Module | None,
         preset: Preset,
         batches: FaceBatches,
         steps: int,
@@ -80,11 +81,13 @@ class Inversion(pl.LightningModule):
         self.decoder = decoder
         self.average = copy.deepcopy(decoder).eval().requires_grad_(False) if preset.ema else None
         self.preset, self.batches, self.steps, self.every = preset, batches, steps, every
-        self.watched = _Watched(recognizer)
+        self.watched = None if judge is None else _Watched(judge)
         self.loss = losses.Loss(preset.weights, self.watched, perceptual)
         self.pixel_loss = self._without_identity() if preset.pixel_share else None
-        fitted = batches.embeddings[batches.training].flatten(0, 1)
-        self.nobody = NobodysEmbeddings(fitted)
+        self.nobody: NobodysEmbeddings | None = None
+        if judge is not None and batches.judged_by_recognizer:
+            fitted = batches.embeddings[batches.training].flatten(0, 1)
+            self.nobody = NobodysEmbeddings(fitted)
 
     def _without_identity(self) -> losses.Loss:
         weights = {k: v for k, v in self.preset.weights.items() if not k.startswith("identity")}
@@ -94,6 +97,11 @@ class Inversion(pl.LightningModule):
     def result(self) -> nn.Module:
         """The decoder that is kept: the averaged one where the preset averages."""
         return self.average or self.decoder
+
+    @property
+    def goal(self) -> str:
+        """What is best on held-out faces: cosine to the judge's embeddings, or without one SSIM."""
+        return "ssim" if self.watched is None else "cosine"
 
     def setup(self, stage: str) -> None:
         """Move the faces to the device."""
@@ -113,8 +121,13 @@ class Inversion(pl.LightningModule):
         """Return one number: a validation is one batch to Lightning."""
         return DataLoader([0], batch_size=None)  # type: ignore[arg-type]
 
-    def _draw(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Generator, bool]:
-        """Draw this process's share of a step: faces, embeddings (more of them), random numbers."""
+    def _draw(
+        self, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Generator, bool]:
+        """Draw this process's share of a step.
+
+        Faces, embeddings (more of them), what the judge should see, random numbers.
+        """
         preset, rank, world = self.preset, self.global_rank, self.trainer.world_size
         random = generator(self.batches.seed, step, rank)
         first = round(preset.pixel_share * self.steps)
@@ -124,21 +137,24 @@ class Inversion(pl.LightningModule):
         rows = self.batches.rows(seen, n)[rank::world]
         mirrored = torch.rand(len(rows), generator=random) < 0.5 if preset.mirror else None
         faces, embeddings = self.batches.take(rows, mirrored)
-        if preset.nobody and not pixels_only:
+        wanted = self.batches.wanted(rows, embeddings, mirrored)
+        if self.nobody is not None and preset.nobody and not pixels_only:
             share = len(range(preset.nobody)[rank::world])
             embeddings = torch.cat([embeddings, self.nobody.draw(share, random)])
-        return faces, embeddings, random, pixels_only
+            wanted = embeddings
+        return faces, embeddings, wanted, random, pixels_only
 
     def training_step(self, step: int) -> torch.Tensor:
         """Return the loss of one step."""
         step = int(step)
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = self.preset.rate(step, self.steps, len(self.batches.training))
-        targets, embeddings, random, pixels_only = self._draw(step)
+        targets, embeddings, wanted, random, pixels_only = self._draw(step)
         decoded = self.decoder(embeddings)
-        self.watched.generator = random if self.preset.jitter else None
+        if self.watched is not None:
+            self.watched.generator = random if self.preset.jitter else None
         loss = self.pixel_loss if pixels_only and self.pixel_loss is not None else self.loss
-        terms = loss(decoded, targets, embeddings)
+        terms = loss(decoded, targets, wanted)
         self.terms = {name: value.detach() for name, value in terms.items()}
         return terms["total"]
 
@@ -150,24 +166,37 @@ class Inversion(pl.LightningModule):
     @torch.no_grad()
     def validation_step(self, _: int) -> None:
         """Reconstruct held-out faces, and embeddings of nobody, and measure."""
-        self.watched.generator = None
+        if self.watched is not None:
+            self.watched.generator = None
         rows = self.batches.held_out[:_HELD_OUT]
-        found: dict[str, list[torch.Tensor]] = {"cosine": [], "ssim": [], "mae": [], "nobody": []}
+        found: dict[str, list[torch.Tensor]] = {}
         for start in range(0, len(rows), _BATCH):
-            faces, embeddings = self.batches.take(rows[start : start + _BATCH])
-            decoded, cosine = self._judged(embeddings)
-            found["cosine"].append(cosine)
-            found["ssim"].append(losses.ssim(decoded, faces))
-            found["mae"].append((decoded - faces).abs().mean((1, 2, 3)))
-        drawn = self.nobody.draw(_NOBODY, generator(self.batches.seed, -1 & 0xFFFF))
-        found["nobody"].append(self._judged(drawn)[1])
-        self.measured = {k: torch.cat(v).mean().item() for k, v in found.items()}
+            block = rows[start : start + _BATCH]
+            faces, embeddings = self.batches.take(block)
+            decoded = self._decoded(embeddings)
+            terms = {
+                "cosine": self._cosine(decoded, self.batches.wanted(block, embeddings)),
+                "ssim": losses.ssim(decoded, faces),
+                "mae": (decoded - faces).abs().mean((1, 2, 3)),
+            }
+            for name, values in terms.items():
+                found.setdefault(name, []).append(values)
+        if self.nobody is not None:
+            drawn = self.nobody.draw(_NOBODY, generator(self.batches.seed, -1 & 0xFFFF))
+            found["nobody"] = [self._cosine(self._decoded(drawn), drawn)]
+        means = {name: torch.cat(values).mean().item() for name, values in found.items()}
+        self.measured = {name: value for name, value in means.items() if value == value}
         self.log_dict({f"val/{k}": v for k, v in self.measured.items()}, batch_size=1)
 
-    def _judged(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """8-bit reconstructions, and the cosine of their embeddings to the given ones."""
-        decoded = (255 * self.result.eval()(embeddings)).round() / 255
-        return decoded, F.cosine_similarity(self.watched(255 * decoded), embeddings)
+    def _decoded(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """8-bit reconstructions in [0, 1]."""
+        return (255 * self.result.eval()(embeddings)).round() / 255
+
+    def _cosine(self, decoded: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """Cosine of what the judge makes of reconstructions to what it should; NaN without one."""
+        if self.watched is None:
+            return torch.full((len(decoded),), torch.nan)
+        return F.cosine_similarity(self.watched(255 * decoded), wanted)
 
     def on_validation_model_eval(self) -> None:
         """Set the decoder to evaluation; Lightning sets it back."""

@@ -23,6 +23,8 @@ from .batches import FaceBatches
 from .callbacks import KeepBest, KeepState, Log, Progress, Samples
 from .dataset import FaceDataset
 from .inversion import Inversion
+from .judge import FILE_NAME as WANTED
+from .judge import NONE, Judge
 from .presets import Preset
 from .start import start_from
 
@@ -51,6 +53,9 @@ class Plan:
     seed : int
     start : Path or None
         Decoder to start from.
+    judge : str or None
+        Recognition model whose gradients train the decoder, "none" for no model's; None: the
+        one of the data, which the attacker then knows inside and out.
     device : str
         "auto", "cpu", "cuda".
     devices : int
@@ -71,6 +76,7 @@ class Plan:
     patience: int = 10
     seed: int = 0
     start: Path | None = None
+    judge: str | None = None
     device: str = "auto"
     devices: int = 1
     precision: str = "auto"
@@ -115,19 +121,23 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
     FileNotFoundError, ValueError
         Before the training starts, for what is missing or does not fit.
     """
-    _check_recognizer(dataset)
-    batches = FaceBatches(dataset, plan.seed)
-    steps = plan.length(len(batches.training))
+    judge = Judge.of(plan.judge, dataset)
+    if judge.name == dataset.about.recognizer:
+        _check_recognizer(dataset)
+    if plan.start is not None:
+        judge.check_start(plan.start)
+    plan = replace(plan, settings=judge.limited(plan.settings))
+    steps = plan.length(int((~dataset.validation).sum()))
     plan = replace(plan, steps=steps)
-    _claim(dataset, output, plan, force)
-    recognizer = recognizers.load_module(dataset.about.recognizer)
+    _claim(dataset, output, plan, judge, force)
+    batches = FaceBatches(dataset, plan.seed, judge.wanted(dataset, output))
     decoder = _decoder(dataset, plan)
     module = Inversion(
-        decoder, recognizer, plan.settings, batches, steps, plan.every, _perceptual(plan)
+        decoder, judge.load(), plan.settings, batches, steps, plan.every, _perceptual(plan)
     )
     state = output / STATE
     keep_freed_memory()
-    trainer = _trainer(dataset, output, plan)
+    trainer = _trainer(dataset, output, plan, judge, module.goal)
     torch.set_flush_denormal(True)  # tiny activations cost a hundred times as much
     try:
         trainer.fit(module, ckpt_path=str(state) if state.is_file() else None)
@@ -145,7 +155,8 @@ def train_linear(dataset: FaceDataset, output: Path, alpha: float, force: bool =
     run_record.claim(output, identity, [output / SAMPLES], force)
     rows = np.flatnonzero(~dataset.validation)
     decoder = LinearDecoder.fit(dataset.embeddings[rows, 0], dataset.faces(rows), alpha=alpha)
-    return save(output / DECODER, decoder, _card(dataset, f"ridge, alpha {alpha:g}"))
+    card = replace(_card(dataset, f"ridge, alpha {alpha:g}"), judge=NONE)
+    return save(output / DECODER, decoder, card)
 
 
 def _check_recognizer(dataset: FaceDataset) -> None:
@@ -162,9 +173,10 @@ def _data(dataset: FaceDataset) -> dict[str, Any]:
     return {**asdict(dataset.about), "n": len(dataset)}
 
 
-def _identity(dataset: FaceDataset, plan: Plan) -> dict[str, Any]:
+def _identity(dataset: FaceDataset, plan: Plan, judge: Judge) -> dict[str, Any]:
     """What decides the weights."""
     return {
+        "judge": [judge.name, judge.sha256],
         "data": _data(dataset),
         "preset": plan.settings.describe(),
         "width": plan.width,
@@ -185,10 +197,10 @@ def _start_hash(plan: Plan) -> str | None:
     return sha256(existing_file("start_from", plan.start, "give a decoder's file."))
 
 
-def _claim(dataset: FaceDataset, output: Path, plan: Plan, force: bool) -> None:
-    run_record.claim(output, _identity(dataset, plan), [output / SAMPLES], force)
+def _claim(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge, force: bool) -> None:
+    run_record.claim(output, _identity(dataset, plan, judge), [output / SAMPLES], force)
     if force:
-        for name in (STATE, LOG, DECODER):
+        for name in (STATE, LOG, DECODER, WANTED):
             (output / name).unlink(missing_ok=True)
 
 
@@ -213,7 +225,7 @@ def _perceptual(plan: Plan) -> losses.Perceptual | None:
     return losses.Perceptual(file, plan.vgg16_layers)
 
 
-def _trainer(dataset: FaceDataset, output: Path, plan: Plan) -> pl.Trainer:
+def _trainer(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge, goal: str) -> pl.Trainer:
     cuda = plan.device == "cuda" or (plan.device == "auto" and torch.cuda.is_available())
     precision = plan.precision
     if precision == "auto":
@@ -228,12 +240,12 @@ def _trainer(dataset: FaceDataset, output: Path, plan: Plan) -> pl.Trainer:
         Progress(),
         Log(output / LOG, tensorboard),
         Samples(output / SAMPLES),
-        KeepBest(lambda module, step: _keep(module, step, dataset, output, plan, origin)),
+        KeepBest(lambda module, step: _keep(module, step, dataset, output, plan, judge, origin)),
     ]
     if plan.patience:
         callbacks.append(
             pl.callbacks.EarlyStopping(
-                "val/cosine", mode="max", patience=plan.patience, check_on_train_epoch_end=False
+                f"val/{goal}", mode="max", patience=plan.patience, check_on_train_epoch_end=False
             )
         )
     return pl.Trainer(
@@ -262,14 +274,27 @@ def _tensorboard(output: Path) -> Any:
 
 
 def _keep(
-    module: Inversion, step: int, dataset: FaceDataset, output: Path, plan: Plan, origin: str | None
+    module: Inversion,
+    step: int,
+    dataset: FaceDataset,
+    output: Path,
+    plan: Plan,
+    judge: Judge,
+    origin: str | None,
 ) -> None:
     metrics = {f"held-out faces: {k}": round(v, 4) for k, v in module.measured.items()}
     start = f", started from {origin[:16]}" if origin else ""
     preset = f"{plan.preset}, step {step} of {plan.steps}{start}: {plan.settings.describe()}"
     metrics["training: minutes"] = round(module.minutes, 1)
     versions = {**run_record.versions(), "device": _device_name(module.device, plan.devices)}
-    card = replace(_card(dataset, preset), metrics=metrics, seed=plan.seed, versions=versions)
+    card = replace(
+        _card(dataset, preset),
+        judge=judge.name,
+        judge_sha256=judge.sha256,
+        metrics=metrics,
+        seed=plan.seed,
+        versions=versions,
+    )
     save(output / DECODER, module.result, card)
 
 
@@ -282,6 +307,9 @@ def _device_name(device: torch.device, devices: int) -> str:
 def _card(dataset: FaceDataset, preset: str) -> ModelCard:
     about = dataset.about
     held_out = int(dataset.validation.sum())
+    licence = "as the recognition model it inverts"
+    if about.recognizer in recognizers.names():  # a black box may be of no description
+        licence += f": {recognizers.get(about.recognizer).licence}"
     return ModelCard(
         recognizer=about.recognizer,
         recognizer_sha256=about.recognizer_sha256,
@@ -290,5 +318,5 @@ def _card(dataset: FaceDataset, preset: str) -> ModelCard:
         positions=dict(about.positions),
         training_data=f"{len(dataset) - held_out} faces, {held_out} held out; {about.about}",
         preset=preset,
-        licence=f"as the recognition model it inverts: {recognizers.get(about.recognizer).licence}",
+        licence=licence,
     )

@@ -76,12 +76,13 @@ def _check(
             f"pixels, got {source.width:g} and {source.output_size} in {checkpoint}; "
             f"train with --width {source.width:g}."
         )
-    if not _same_places(card.positions, dataset.about.positions):
+    if not same_places(card.positions, dataset.about.positions):
         raise ValueError(
             f"`start_from` must draw the eyes at {dict(dataset.about.positions)}, got "
             f"{card.positions} in {checkpoint}; train without it."
         )
 
 
-def _same_places(one: dict, other: dict) -> bool:
+def same_places(one: dict, other: dict) -> bool:
+    """Whether two crops put the eyes within half a pixel of each other."""
     return all(np.allclose(one[eye], other[eye], atol=0.5) for eye in ("reye", "leye"))

@@ -16,8 +16,8 @@ from typing import Any
 import click
 
 from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.metrics import Rate
-from bob_recon_plugin.report.style import count, percent
+from bob_recon_plugin.report.matrix import rate_cell
+from bob_recon_plugin.report.style import count
 from bob_recon_plugin.report.table import notes, render, short
 
 from .fast_attack import Attacked, Protocol, System, aligned, attack, read_protocol
@@ -122,19 +122,6 @@ def _cells(entry: Entry) -> list[str]:
         f"{done.parameters / 1e6:.1f} M",
         training_cell(training),
     ]
-
-
-def rate_cell(rate: Rate) -> str:
-    """A rate with its counts and its 95 % interval.
-
-    Examples
-    --------
-    >>> rate_cell(Rate.of(1417, 1500))
-    '94.47 % (1417/1500, 93.2-95.6)'
-    """
-    low, high = (f"{100 * v:.{0 if v in (0, 1) else 1}f}" for v in (rate.low, rate.high))
-    plain = percent(rate.value).replace("\N{NO-BREAK SPACE}", " ")
-    return f"{plain} ({rate.k}/{rate.n}, {low}-{high})"
 
 
 def training_cell(training: Training) -> str:

@@ -1,0 +1,108 @@
+"""``bob bio recon matrix``: templates of every system against every system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+
+def _decoders(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise click.BadParameter(f"must be SYSTEM=FILE, got {name!r}.")
+    return {name: path for name, _, path in pairs}
+
+
+@click.command()
+@click.argument("database")
+@click.argument("systems", nargs=-1, required=True, metavar="SYSTEM...")
+@click.option(
+    "--output", "-o", required=True, type=click.Path(file_okay=False), help="Folder to fill."
+)
+@click.option(
+    "--decoder",
+    "decoders",
+    multiple=True,
+    callback=_decoders,
+    metavar="SYSTEM=FILE",
+    help="Decoder of a system. Default: the one that `bob config set` names, or that ships.",
+)
+@click.option(
+    "--fmr",
+    "fmrs",
+    type=click.FloatRange(0, 1),
+    multiple=True,
+    default=(1e-2, 1e-3),
+    show_default=True,
+    metavar="RATE",
+    help="False match rate, from 0 to 1, to set a threshold at; may be given several times.",
+)
+@click.option(
+    "--pass",
+    "passed",
+    default="",
+    metavar="OPTIONS",
+    help="Options of `bob bio pipeline simple` for every cell, as '-l recon-local -g dev'.",
+)
+def matrix(
+    database: str,
+    systems: tuple[str, ...],
+    output: str,
+    decoders: dict[str, str],
+    fmrs: tuple[float, ...],
+    passed: str,
+) -> None:
+    """Attack every SYSTEM with the templates of every SYSTEM: does an inversion transfer?
+
+    A row is the system whose templates leaked, a column the system that judges the faces; on the
+    diagonal it is one. Each cell is a run of `bob bio pipeline simple` in OUTPUT/ROW-on-COLUMN
+    with score files of its own. Cells that are done are not run again, and every system embeds
+    the images once for all cells. Tables are printed, and written with matrix.csv and pictures.
+
+    \b
+    Examples:
+        bob bio recon matrix recon-lfw-view2 arcface-mbf edgeface-s \\
+            --decoder edgeface-s=edge/decoder.safetensors -o matrix
+        bob bio recon report matrix/*-on-* -o matrix.html
+    """
+    import shlex
+
+    from bob_recon_plugin import transfer
+    from bob_recon_plugin._validation import told_to_user
+
+    with told_to_user():
+        planned = transfer.cells(database, systems, decoders, Path(output).absolute())
+    options = shlex.split(passed)
+    for number, cell in enumerate(planned, start=1):
+        click.echo(f"{number}/{len(planned)}: {cell.inverted} on {cell.attacked}", err=True)
+        if not cell.run(_simple, database, options):
+            click.echo(f"{cell.folder} is done", err=True)
+    _told([cell.folder for cell in planned], fmrs, Path(output))
+
+
+def _simple(arguments: list[str]) -> None:
+    from bob.bio.base.script.pipeline_simple import pipeline_simple
+
+    pipeline_simple.main(arguments, standalone_mode=False)
+
+
+def _told(runs: Sequence[Path], fmrs: Sequence[float], output: Path) -> None:
+    """Print the matrices as Markdown and write them as CSV and pictures."""
+    from bob_recon_plugin._files import whole_or_nothing
+    from bob_recon_plugin.report import matrix as tables
+    from bob_recon_plugin.results import open_run
+    from bob_recon_plugin.verdict import judge
+
+    verdicts = [judge(open_run(run), fmrs, replicates=0) for run in runs]
+    with whole_or_nothing(output / "matrix.csv") as part:
+        part.write_text(tables.to_csv(verdicts), encoding="utf-8")
+    for table in tables.matrices(verdicts):
+        click.echo(f"\n{table.title}\n\n{tables.to_markdown(table)}")
+        with whole_or_nothing(output / f"{table.attack}-fmr-{table.target:g}.png") as part:
+            tables.draw(table).savefig(part, format="png", dpi=150)
+    click.echo(f"\n{output / 'matrix.csv'}")

@@ -1,0 +1,91 @@
+"""What the attacker knows: the five attacks of a template inversion, told from what took part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .decoders import ModelCard
+from .recognizers import Identity
+
+#: What the attacker of each attack knows.
+KNOWLEDGE = {
+    1: "the leaked model is known, inside and out, and the same system is attacked",
+    2: "the leaked model is known, inside and out, and another system is attacked",
+    3: "the leaked model is a black box, and the same system is attacked",
+    4: "the leaked model is a black box, and another system is attacked, whose model is known "
+    "and judged the training",
+    5: "the leaked model is a black box, and another system is attacked, which is unknown",
+}
+
+
+@dataclass(frozen=True)
+class Threat:
+    """Which of the five attacks a run is.
+
+    Attributes
+    ----------
+    number : int
+        From 1 to 5.
+    leaked, attacked : str
+        Recognition models that the templates are of, and that judges the faces.
+    judge : str
+        Model whose gradients trained the decoder, or "none".
+
+    References
+    ----------
+    H. Otroshi Shahreza, S. Marcel, "Comprehensive Vulnerability Evaluation of Face Recognition
+    Systems to Template Inversion Attacks via 3D Face Reconstruction", IEEE TPAMI 45, 2023,
+    DOI 10.1109/TPAMI.2023.3312123, defines five attacks by the attacker's knowledge.
+    """
+
+    number: int
+    leaked: str
+    attacked: str
+    judge: str
+
+    @classmethod
+    def of(cls, inverted: Identity, attacked: Identity, card: ModelCard) -> Threat:
+        """Tell the attack from the two systems and the decoder's card."""
+        judge = card.judged_by()
+        known = judge is not None and same_model(judge, (inverted.name, inverted.sha256))
+        same = same_model((inverted.name, inverted.sha256), (attacked.name, attacked.sha256))
+        if same:
+            number = 1 if known else 3
+        elif known:
+            number = 2
+        else:
+            aimed = judge is not None and same_model(judge, (attacked.name, attacked.sha256))
+            number = 4 if aimed else 5
+        return cls(number, inverted.name, attacked.name, judge[0] if judge else "none")
+
+    @property
+    def knowledge(self) -> str:
+        """What the attacker knows, in words."""
+        return KNOWLEDGE[self.number]
+
+    def describe(self) -> dict[str, str | int]:
+        """Return the attack as plain values, for the record of a run."""
+        return {
+            "attack": self.number,
+            "knowledge": self.knowledge,
+            "leaked": self.leaked,
+            "attacked": self.attacked,
+            "judge": self.judge,
+        }
+
+    def check(self, number: int) -> None:
+        """Raise ValueError unless this is the attack of that number."""
+        if number != self.number:
+            raise ValueError(
+                f"recon-attack-{number} must be one in which {KNOWLEDGE[number]}, got templates of "
+                f"{self.leaked}, a decoder trained with the gradients of {self.judge}, and "
+                f"{self.attacked} under attack, which is attack {self.number}; name another "
+                f"decoder or other systems, or chain recon-attack-{self.number}."
+            )
+
+
+def same_model(one: tuple[str, str | None], other: tuple[str, str | None]) -> bool:
+    """Whether two (name, SHA-256) are one recognition model: hashes decide where both are known."""
+    if one[1] is not None and other[1] is not None:
+        return one[1] == other[1]
+    return one[0] == other[0]

@@ -1,0 +1,140 @@
+"""The recognition model whose gradients train a decoder: the leaked one, another one, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+from tqdm import tqdm
+
+from .. import recognizers
+from .._files import whole_or_nothing
+from .._validation import existing_file
+from ..decoders import read_card
+from ..recognizers import Recognizer, RecognizerTransformer, identify
+from .dataset import FaceDataset
+from .presets import Preset
+from .start import same_places
+
+NONE = "none"
+FILE_NAME = "wanted.npy"
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who judges the reconstructions of a training.
+
+    Of a black box an attacker has embeddings and no gradient: a model of the attacker's own,
+    a proxy, compares each reconstruction with the face itself; or pixels alone do.
+
+    Attributes
+    ----------
+    name : str
+        Of the recognition model, or "none".
+    sha256 : str or None
+        Of its weights; None for none.
+    proxy : bool
+        Whether it is another model than the one whose embeddings are inverted.
+    """
+
+    name: str
+    sha256: str | None
+    proxy: bool
+
+    @classmethod
+    def of(cls, name: str | None, dataset: FaceDataset) -> Judge:
+        """Find a judge by name; None is the recognition model of the data, the white box.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            For an unknown name, missing weights, or a model that takes other crops.
+        """
+        about = dataset.about
+        if name is None or name == about.recognizer:
+            return cls(about.recognizer, about.recognizer_sha256, False)
+        if name == NONE:
+            return cls(NONE, None, False)
+        recognizer = recognizers.get(name)
+        _check_crop(recognizer, dataset)
+        transformer = RecognizerTransformer(name)
+        transformer.transform([])  # weights that are missing are told before any work
+        return cls(recognizer.name, identify(transformer).sha256, True)
+
+    def check_start(self, checkpoint: Path) -> None:
+        """Refuse a decoder to start from that saw gradients which this judge must not have.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+        """
+        file = existing_file("start_from", checkpoint, "give a decoder's file.")
+        seen = read_card(file).judged_by()
+        if seen is not None and seen[0] != self.name and (self.proxy or self.name == NONE):
+            raise ValueError(
+                f"`start_from` must be a decoder that no gradient of another model than "
+                f"{self.name} trained, got {checkpoint}, trained with those of {seen[0]}; start "
+                "from another decoder, or from nothing."
+            )
+
+    def load(self) -> nn.Module | None:
+        """Load the model; None for none. The leaked one is not touched by another judge."""
+        return None if self.name == NONE else recognizers.load_module(self.name)
+
+    def limited(self, preset: Preset) -> Preset:
+        """Return the preset without what this judge cannot give.
+
+        Embeddings of nobody have no face that a proxy could see: faces take their place. Without
+        a judge the identity terms go.
+        """
+        if self.proxy:
+            return replace(preset, nobody=0, batch_size=preset.samples)
+        if self.name != NONE:
+            return preset
+        weights = {k: v for k, v in preset.weights.items() if not k.startswith("identity")}
+        # the first part of a training without the identity terms would be all of it
+        return replace(
+            preset, weights=weights, nobody=0, batch_size=preset.samples, pixel_share=0.0
+        )
+
+    def wanted(self, dataset: FaceDataset, folder: Path) -> np.ndarray | None:
+        """What a proxy makes of every face and of its mirror image, kept in the folder.
+
+        Returns
+        -------
+        float32 ndarray of shape (n, 2, e), or None
+            None where the stored embeddings are the judge's own, or nobody judges.
+        """
+        if not self.proxy:
+            return None
+        size = recognizers.get(self.name).embedding_size
+        path = folder / FILE_NAME
+        if path.is_file():
+            kept = np.load(path)
+            if kept.shape == (len(dataset), 2, size):
+                return kept
+        embed = RecognizerTransformer(self.name).transform
+        found = np.empty((len(dataset), 2, size), np.float32)
+        for start in tqdm(range(0, len(dataset), _BATCH), desc=self.name, unit="batch"):
+            rows = np.arange(start, min(start + _BATCH, len(dataset)))
+            faces = dataset.faces(rows)
+            found[rows, 0] = embed(faces)
+            found[rows, 1] = embed(faces[..., ::-1])
+        with whole_or_nothing(path) as part, part.open("wb") as stream:
+            np.save(stream, found)
+        return found
+
+
+def _check_crop(recognizer: Recognizer, dataset: FaceDataset) -> None:
+    about = dataset.about
+    if recognizer.image_size != about.image_size or not same_places(
+        recognizer.cropped_positions, about.positions
+    ):
+        raise ValueError(
+            f"`judge` must take faces of {about.image_size} with the eyes at {about.positions}, "
+            f"as the data has them, got {recognizer.name} with {recognizer.image_size} and "
+            f"{recognizer.cropped_positions}; name another judge."
+        )

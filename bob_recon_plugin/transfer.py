@@ -1,0 +1,133 @@
+"""Templates of every system against every system: one run of Bob's command a cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ._files import sha256
+from .chain import decoder_for
+from .run_record import versions, write_json
+
+_RECORD, _CHAIN = "cell.json", "cell.py"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pair of systems.
+
+    Attributes
+    ----------
+    inverted, attacked : str
+        Resources, or files, of the system whose templates leaked and of the one that judges.
+    decoder : Path
+        Of the inverted system.
+    folder : Path
+        Of the run.
+    """
+
+    inverted: str
+    attacked: str
+    decoder: Path
+    folder: Path
+
+    @property
+    def chain(self) -> list[str]:
+        """Everything between the database and the options of the command."""
+        leaked = [self.inverted, "recon-leaked"] if self.inverted != self.attacked else []
+        return [*leaked, self.attacked, str(self.folder / _CHAIN), "recon"]
+
+    def run(self, command: Callable[[list[str]], None], database: str, more: list[str]) -> bool:
+        """Run the cell unless it is done; tell whether it had to be run.
+
+        ``command`` runs `bob bio pipeline simple` with the given arguments.
+        """
+        about = {
+            "database": database,
+            "chain": self.chain,
+            "decoder": sha256(self.decoder),
+            "options": more,
+            "versions": versions(),
+        }
+        record = self.folder / _RECORD
+        if record.is_file() and json.loads(record.read_text(encoding="utf-8")) == about:
+            return False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"decoder = {str(self.decoder)!r}", f"embeddings = {str(self._shared)!r}"]
+        (self.folder / _CHAIN).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        command([database, *self.chain, "-o", str(self.folder), *more])
+        write_json(record, about)
+        return True
+
+    @property
+    def _shared(self) -> Path:
+        """What systems make of images, for all cells."""
+        return self.folder.parent / "embeddings"
+
+
+def cells(
+    database: str, systems: Sequence[str], decoders: Mapping[str, str], output: Path
+) -> list[Cell]:
+    """Pair every system that has a decoder with every system.
+
+    Parameters
+    ----------
+    database : str
+        Resource or file, as `bob bio pipeline simple` takes it.
+    systems : sequence of str
+        Resources or files of pipelines.
+    decoders : mapping of str to str
+        Decoder of a system; else that of the user's settings, or the shipped one.
+    output : Path
+        Folder for the runs, which are called INVERTED-on-ATTACKED.
+
+    Returns
+    -------
+    list of Cell
+        In the order of the systems.
+
+    Raises
+    ------
+    click.UsageError, FileNotFoundError, ValueError
+        Before anything runs, when a system, its weights or its decoder is missing, or is another.
+    """
+    if unknown := sorted(set(decoders) - set(systems)):
+        raise ValueError(
+            f"`--decoder` must be for one of the systems {', '.join(systems)}, got "
+            f"{', '.join(unknown)}; name the system as you do in the matrix."
+        )
+    names = {system: _short(system) for system in systems}
+    if len(set(names.values())) < len(systems):
+        raise ValueError(
+            f"`systems` must have names of their own, got {', '.join(systems)}; leave out what is "
+            "given twice, or rename a file."
+        )
+    found = {system: _checked(database, system, decoders.get(system)) for system in systems}
+    return [
+        Cell(
+            inverted, attacked, found[inverted], output / f"{names[inverted]}-on-{names[attacked]}"
+        )
+        for inverted in systems
+        for attacked in systems
+    ]
+
+
+def _short(system: str) -> str:
+    return Path(system).stem if system.endswith(".py") else system
+
+
+def _checked(database: str, system: str, chosen: str | None) -> Path:
+    """Load a system and its decoder, and return the decoder's path."""
+    from clapper.config import load
+
+    from .recognizers import identify
+    from .reconstructor import FaceReconstructor
+
+    module: Any = load([database, system], entry_point_group="bob.bio.config")
+    about = identify(module.pipeline.transformer)
+    decoder = decoder_for(about.name, chosen)
+    FaceReconstructor(decoder, about.name if about.sha256 else None, about.sha256).validate()
+    return Path(decoder).absolute()
