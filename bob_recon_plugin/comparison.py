@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from bob.bio.base.algorithm import Distance
+from bob.pipelines import SampleBatch
 
 from ._files import whole_or_nothing
 
@@ -35,7 +36,8 @@ class Comparison:
     ----------
     algorithm : BioAlgorithm
         Bob's ``Distance`` with the cosine, on averaged enrolment, goes through
-        matrix products in float64; any other through its own ``compare``.
+        matrix products in float64; any other through its own ``compare``, which
+        gets what Bob hands it: enrolled templates that know their metadata.
     references : sequence of Sample
         Enrolled templates with their metadata.
     """
@@ -74,7 +76,7 @@ class Comparison:
         if not valid:
             return scores
         if not self.by_cosine:
-            enrolled = [r.data for r in self.references]
+            enrolled = SampleBatch(self.references)
             found = self.algorithm.compare(enrolled, [probes[i].data for i in valid])
             scores[valid] = np.asarray(found, dtype=float).T
             return scores
@@ -96,7 +98,7 @@ class Comparison:
         if not _is_valid(probe.data):
             return np.full(len(rows), np.nan)
         if not self.by_cosine:
-            enrolled = [self.references[row].data for row in rows]
+            enrolled = SampleBatch([self.references[row] for row in rows])
             found = self.algorithm.compare(enrolled, [probe.data])
             return np.asarray(found, dtype=float)[:, 0]
         products = self._matrix[rows] @ _unit(np.atleast_2d(np.asarray(probe.data))).T

@@ -22,7 +22,7 @@ ROOMS = (
     ("quality", "verdict"),
     ("originals", "results", "view2"),
     ("injection", "run_record", "score_files", "threat"),
-    ("checkpoints", "comparison", "reconstructor", "database", "system"),
+    ("checkpoints", "comparison", "reconstructor", "database", "system", "protection"),
     ("losses", "recognizers", "decoders", "clients"),
     ("statistics",),
     ("metrics",),

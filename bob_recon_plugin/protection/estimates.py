@@ -1,0 +1,117 @@
+"""Estimates of embeddings from protected templates whose key is known.
+
+All of them are linear, and take embeddings as standard normal: of the
+attacked people, and of people at large, the attacker needs to know nothing.
+Where the structure of a scheme gives the best estimate in closed form it is
+taken, else a ridge regression on drawn embeddings. Lengths mean nothing, as a
+protected template does not tell the length.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache, singledispatch
+
+import numpy as np
+import scipy.linalg
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from .biohashing import BioHashing
+from .index_of_max import IndexOfMax
+from .matrices import gaussian, orthonormal
+from .projection import RandomProjection
+from .quantised import QuantisedEmbedding
+from .scheme import Scheme
+
+_DRAWN = 4096  # embeddings; eight a dimension of a usual one
+
+
+@singledispatch
+def estimate(scheme: Scheme, protected: np.ndarray, key: int, size: int) -> np.ndarray:
+    """Estimate directions of embeddings from protected templates: any scheme.
+
+    Embeddings are drawn, protected under the key, and regressed on their
+    templates. The penalty is the templates' total variance: right where half
+    of an embedding's variance can be told from its template.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    protected : float32 ndarray of shape (n, m)
+    key : int
+        Under which they were protected.
+    size : int
+        Length ``d`` of an embedding.
+
+    Returns
+    -------
+    float32 ndarray of shape (n, d)
+    """
+    middle, weights = _ridge(scheme, key, size)
+    return (protected - middle) @ weights
+
+
+@lru_cache(maxsize=4)
+def _ridge(scheme: Scheme, key: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of templates, and weights of shape (m, d)."""
+    drawn = gaussian(0, _DRAWN, size)  # the same for every key
+    codes = scheme.protect(drawn, key)
+    middle = codes.mean(axis=0)
+    codes = codes - middle
+    gram = codes.T @ codes
+    gram.flat[:: len(gram) + 1] += np.trace(gram) / len(drawn)
+    return middle, scipy.linalg.solve(gram, codes.T @ drawn, assume_a="pos")
+
+
+@estimate.register
+def _biohashing(scheme: BioHashing, protected: np.ndarray, key: int, size: int) -> np.ndarray:
+    """Bits of orthonormal directions tell of nothing but their own: the transposed projection."""
+    return (2 * protected - 1) @ orthonormal(key, size, scheme.bits).T
+
+
+@estimate.register
+def _projection(scheme: RandomProjection, protected: np.ndarray, key: int, size: int) -> np.ndarray:
+    """Return the shortest embedding with this projection: the pseudo-inverse."""
+    matrix = scheme.matrix(key, size)
+    return scipy.linalg.solve(matrix.T @ matrix, protected.T, assume_a="pos").T @ matrix.T
+
+
+@estimate.register
+def _index_of_max(scheme: IndexOfMax, protected: np.ndarray, key: int, size: int) -> np.ndarray:
+    """Ridge regression whose penalty follows from the number of directions.
+
+    An indicator of the nearest direction is, by Bussgang's theorem, a linear
+    function of the group's products and noise that they do not correlate with:
+    a slope of ``mu / (q - 1)``, with ``mu`` the mean of the largest of ``q``
+    normal numbers, and a variance of ``1 / q`` in all.
+    """
+    q = scheme.directions
+    matrix = scheme.matrix(key, size).reshape(scheme.hashes, q, size)
+    matrix = matrix - matrix.mean(axis=1, keepdims=True)
+    nearest = np.zeros((len(protected), size), dtype=np.float32)
+    for group, index in zip(matrix, protected.astype(int).T, strict=True):
+        nearest += group[index]
+    flat = matrix.reshape(-1, size)
+    gram = flat.T @ flat
+    slope = _mean_of_largest(q) / (q - 1)
+    gram.flat[:: size + 1] += size * (1 / q - slope**2) / slope**2
+    return scipy.linalg.solve(gram, nearest.T, assume_a="pos").T
+
+
+@lru_cache(maxsize=16)
+def _mean_of_largest(count: int) -> float:
+    """Mean of the largest of some independent standard normal numbers."""
+
+    def density(x: float) -> float:
+        return x * count * norm.pdf(x) * norm.cdf(x) ** (count - 1)
+
+    return float(quad(density, -math.inf, math.inf)[0])
+
+
+@estimate.register
+def _quantised(
+    scheme: QuantisedEmbedding, protected: np.ndarray, key: int, size: int
+) -> np.ndarray:
+    """Return the middles of the levels: they are an embedding as they are."""
+    return protected
