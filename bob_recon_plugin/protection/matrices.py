@@ -38,8 +38,8 @@ def orthonormal(key: int, rows: int, columns: int, layer: int = 0) -> np.ndarray
     """
     if columns > rows:
         return orthonormal(key, columns, rows, layer).T
-    drawn = gaussian.__wrapped__(key, rows, columns, layer).astype(np.float64)
-    q, r = scipy.linalg.qr(drawn, mode="economic", overwrite_a=True, check_finite=False)
-    directions = (q * np.sign(np.diag(r))).astype(np.float32)
+    drawn = gaussian.__wrapped__(key, rows, columns, layer)
+    q, r = scipy.linalg.qr(drawn, mode="economic", check_finite=False)
+    directions = q * np.sign(np.diag(r))
     directions.flags.writeable = False
     return directions

@@ -322,8 +322,8 @@ def protection(
         enrolled = system.enrolled(cache)
         measured = []
         for case in cases(tokens):
-            click.echo(f"{case.label} {TOKENS.get(case.token, '')}", err=True)
             measured.append(measure(case, system, enrolled, reconstructor, cache))
+            click.echo(" | ".join(_cells(measured[-1])), err=True)  # each takes minutes
         click.echo(table(measured) + "\n")
         click.echo("\n".join(f"- {line}" for line in footnotes(protocol, measured)))
         click.echo(f"- Measured in {count(round(time.perf_counter() - started))} s.")
