@@ -438,11 +438,27 @@ def test_the_general_estimate_comes_near_the_closed_forms():
         assert 0 < gap + 1e-3 < 0.02
 
 
+@pytest.mark.parametrize("hidden", [(64,), (128, 64), (32,), ()])
+def test_going_back_through_the_layers_beats_the_general_estimate(hidden):
+    scheme, rows = MLPHash(bits=48, hidden=hidden), drawn(300)
+    codes = scheme.protect(rows, 5)
+    back = estimate(scheme, codes, 5, SIZE)
+    general = estimate(AnyScheme(scheme), codes, 5, SIZE)
+    assert cosines(back, rows).mean() > cosines(general, rows).mean() - 0.01
+
+
+def test_without_hidden_layers_mlp_hash_is_biohashing():
+    codes = BioHashing(bits=48).protect(drawn(9), 5)
+    np.testing.assert_array_equal(MLPHash(bits=48, hidden=()).protect(drawn(9), 5), codes)
+    one, other = (estimate(s, codes, 5, SIZE) for s in (BioHashing(48), MLPHash(48, ())))
+    np.testing.assert_allclose(cosines(one, other), 1, atol=1e-6)
+
+
 def test_the_general_estimate_is_the_ridge_of_scikit_learn():
     scheme, rows = MLPHash(bits=20, hidden=(16,)), drawn(10, size=12)
     codes = scheme.protect(gaussian(0, 4096, 12), 5)
     ridge = Ridge(alpha=codes.var(axis=0).sum()).fit(codes, gaussian(0, 4096, 12))
-    found = estimate(scheme, scheme.protect(rows, 5), 5, 12)
+    found = estimate(AnyScheme(scheme), scheme.protect(rows, 5), 5, 12)
     expected = ridge.predict(scheme.protect(rows, 5)) - ridge.predict(codes.mean(axis=0)[None])
     np.testing.assert_allclose(found, expected, atol=1e-3)
 

@@ -2,9 +2,9 @@
 
 All of them are linear, and take embeddings as standard normal: of the
 attacked people, and of people at large, the attacker needs to know nothing.
-Where the structure of a scheme gives the best estimate in closed form it is
-taken, else a ridge regression on drawn embeddings. Lengths mean nothing, as a
-protected template does not tell the length.
+What the structure of a scheme gives in closed form is taken, else a ridge
+regression on drawn embeddings. Lengths mean nothing, as a protected template
+does not tell the length.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from functools import lru_cache, singledispatch
 import numpy as np
 import scipy.linalg
 from scipy.integrate import quad
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from .biohashing import BioHashing
 from .index_of_max import IndexOfMax
 from .matrices import gaussian, orthonormal
+from .mlp_hash import MLPHash
 from .projection import RandomProjection
 from .quantised import QuantisedEmbedding
 from .scheme import Scheme
@@ -71,6 +72,39 @@ def _biohashing(scheme: BioHashing, protected: np.ndarray, key: int, size: int) 
 
 
 @estimate.register
+def _mlp_hash(scheme: MLPHash, protected: np.ndarray, key: int, size: int) -> np.ndarray:
+    """Go back through the layers, each unit by its mean slope; a rare bit tells more."""
+    ones, weights = _through_layers(scheme, key, size)
+    return (protected - ones) @ weights
+
+
+@lru_cache(maxsize=4)
+def _through_layers(scheme: MLPHash, key: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each bit is set, and what it weighs, of shape (m, d).
+
+    Units are taken as normal and uncorrelated, of the mean and variance that
+    the layers before give them.
+    """
+    mean, variance = np.zeros(size), np.ones(size)
+    slopes = np.eye(size, dtype=np.float32)  # of every unit by every dimension
+    for layer, width in enumerate(scheme.hidden):
+        weights = orthonormal(key, len(mean), width, layer)
+        mean, variance = mean @ weights, variance @ weights**2
+        deviation = np.sqrt(variance)
+        active, density = ndtr(mean / deviation), _density(mean / deviation)
+        slopes = (slopes @ weights) * active.astype(np.float32)
+        squared = (mean**2 + variance) * active + mean * deviation * density
+        mean = mean * active + deviation * density
+        variance = squared - mean**2
+    last = orthonormal(key, len(mean), scheme.bits, len(scheme.hidden))
+    deviation = np.sqrt(variance @ last**2)
+    standard = mean @ last / deviation
+    ones = ndtr(standard)
+    told = _density(standard) / deviation / (ones * (1 - ones))
+    return ones.astype(np.float32), (slopes @ last * told).T.astype(np.float32)
+
+
+@estimate.register
 def _projection(scheme: RandomProjection, protected: np.ndarray, key: int, size: int) -> np.ndarray:
     """Return the shortest embedding with this projection: the pseudo-inverse."""
     matrix = scheme.matrix(key, size)
@@ -86,17 +120,29 @@ def _index_of_max(scheme: IndexOfMax, protected: np.ndarray, key: int, size: int
     a slope of ``mu / (q - 1)``, with ``mu`` the mean of the largest of ``q``
     normal numbers, and a variance of ``1 / q`` in all.
     """
-    q = scheme.directions
-    matrix = scheme.matrix(key, size).reshape(scheme.hashes, q, size)
-    matrix = matrix - matrix.mean(axis=1, keepdims=True)
+    matrix, factor = _centred(scheme, key, size)
     nearest = np.zeros((len(protected), size), dtype=np.float32)
     for group, index in zip(matrix, protected.astype(int).T, strict=True):
         nearest += group[index]
+    return scipy.linalg.cho_solve(factor, nearest.T).T
+
+
+@lru_cache(maxsize=4)
+def _centred(scheme: IndexOfMax, key: int, size: int) -> tuple[np.ndarray, tuple[np.ndarray, bool]]:
+    """Directions less the mean of their group, and the factor of their penalised Gram matrix."""
+    q = scheme.directions
+    matrix = scheme.matrix(key, size).reshape(scheme.hashes, q, size)
+    matrix = matrix - matrix.mean(axis=1, keepdims=True)
     flat = matrix.reshape(-1, size)
     gram = flat.T @ flat
     slope = _mean_of_largest(q) / (q - 1)
     gram.flat[:: size + 1] += size * (1 / q - slope**2) / slope**2
-    return scipy.linalg.solve(gram, nearest.T, assume_a="pos").T
+    return matrix, scipy.linalg.cho_factor(gram)
+
+
+def _density(x: np.ndarray) -> np.ndarray:
+    """Density of a standard normal number."""
+    return np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
 
 
 @lru_cache(maxsize=16)
@@ -104,7 +150,7 @@ def _mean_of_largest(count: int) -> float:
     """Mean of the largest of some independent standard normal numbers."""
 
     def density(x: float) -> float:
-        return x * count * norm.pdf(x) * norm.cdf(x) ** (count - 1)
+        return x * count * _density(x) * ndtr(x) ** (count - 1)
 
     return float(quad(density, -math.inf, math.inf)[0])
 
