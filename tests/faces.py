@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -41,5 +42,29 @@ def prepared(folder: Path, n: int, recognizer: str = "arcface-mbf") -> Path:
         crop="aligned",
         source="the demo",
         about="people who do not exist",
+    )
+    return folder
+
+
+def prepared_embeddings(
+    folder: Path,
+    embeddings: np.ndarray,
+    recognizer: str = "a",
+    sha256: str | None = None,
+    keys: Sequence[str] | None = None,
+) -> Path:
+    """Write embeddings of shape (n, 2, d) as a prepared dataset of black faces of 2 x 2."""
+    n, _, size = embeddings.shape
+    faces = np.zeros((n, 3, 2, 2), np.uint8)
+    write_shard(folder, 0, keys or [f"{i:02d}" for i in range(n)], faces, embeddings)
+    write_card(
+        folder,
+        recognizer=recognizer,
+        recognizer_sha256=sha256,
+        embedding_size=size,
+        image_size=(2, 2),
+        positions={"reye": (0, 0), "leye": (0, 1)},
+        crop="aligned",
+        source="a test",
     )
     return folder

@@ -25,12 +25,13 @@ from bob_recon_plugin.cli import recon
 from bob_recon_plugin.decoders import DSCasConv, LinearDecoder, ModelCard, load, save
 from bob_recon_plugin.recognizers import RecognizerTransformer
 from bob_recon_plugin.training import presets, run
+from bob_recon_plugin.training.adapting import linear_map
 from bob_recon_plugin.training.batches import FaceBatches, generator
 from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.inversion import update_average
 from bob_recon_plugin.training.nobody import NobodysEmbeddings
 from bob_recon_plugin.training.run import Plan, train
-from bob_recon_plugin.training.start import linear_map, start_from
+from bob_recon_plugin.training.start import start_from
 from tests.faces import prepared
 
 NAME = "arcface-mbf"

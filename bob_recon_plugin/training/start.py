@@ -10,10 +10,10 @@ from torch import nn
 
 from ..decoders import DSCasConv, ModelCard, load
 from ..recognizers import RecognizerTransformer
+from .adapting import linear_map
 from .dataset import FaceDataset
 
 _FACES = 4000
-_ALPHA = 0.02  # ridge penalty a face, relative to the mean square of the embeddings' entries
 
 
 def start_from(decoder: nn.Module, checkpoint: Path, dataset: FaceDataset) -> None:
@@ -40,26 +40,6 @@ def start_from(decoder: nn.Module, checkpoint: Path, dataset: FaceDataset) -> No
         first = "blocks.0.deconv.0.weight"  # (d, channels, 4, 4)
         state[first] = torch.einsum("ij,jckl->ickl", torch.from_numpy(adapter), state[first])
     decoder.load_state_dict(state)
-
-
-def linear_map(here: np.ndarray, there: np.ndarray, alpha: float = _ALPHA) -> np.ndarray:
-    """Ridge regression without intercept: ``here @ result`` approximates ``there``.
-
-    Parameters
-    ----------
-    here, there : ndarray of shape (n, d), (n, e)
-        Embeddings of the same faces by two models.
-    alpha : float
-        Penalty a face, relative to the mean square of the entries of ``here``.
-
-    Returns
-    -------
-    float32 ndarray of shape (d, e)
-    """
-    x, y = here.astype(np.float64), there.astype(np.float64)
-    gram = x.T @ x
-    gram.flat[:: len(gram) + 1] += alpha * len(x) * np.square(x).mean()
-    return np.linalg.solve(gram, x.T @ y).astype(np.float32)
 
 
 def _check(
