@@ -289,3 +289,5 @@ def test_the_table_begins_with_the_attack_on_whole_templates(people, tmp_path, m
 def test_other_models_need_faces_of_the_decoders(people):
     with pytest.raises(ValueError, match="`--other` needs the same faces"):
         next(leaks.measure(None, shipped_decoder(), others=["somewhere"]))
+    with pytest.raises(ValueError, match="`--part adapters` needs templates of another model"):
+        next(leaks.measure(None, shipped_decoder(), parts=["adapters"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,15 @@ def draw(points: Sequence[Point], path: Path) -> None:
     path : Path
         PNG to write.
     """
-    whole = points[0]
-    sources = dict.fromkeys(p.curve for p in points if p.curve not in HEADS)
-    rows = -(-(3 + len(sources)) // _ACROSS)
+    panels = _panels(points)
+    across = min(len(panels), _ACROSS)
+    rows = -(-len(panels) // across)
     with _look():
-        figure = Figure(figsize=(3.6 * _ACROSS, 3.5 * rows), layout="constrained")
-        grid = figure.subplots(rows, _ACROSS, sharey=True, squeeze=False)
-        axes = iter(grid.flat)
-        _shares([p for p in points if p.curve in (ZERO, CONDITIONAL)], next(axes))
-        _noise([whole, *(p for p in points if p.curve == NOISE)], next(axes))
-        _bits([p for p in points if p.curve == QUANTIZED], next(axes))
-        for source in sources:
-            _adapters([p for p in points if p.curve == source], next(axes))
-        for ax in axes:  # what is left of the grid
+        figure = Figure(figsize=(3.6 * across, 3.5 * rows), layout="constrained")
+        grid = figure.subplots(rows, across, sharey=True, squeeze=False)
+        for (panel, these), ax in zip(panels, grid.flat, strict=False):
+            panel(these, ax)
+        for ax in grid.flat[len(panels) :]:
             ax.set_visible(False)
         for ax in filter(Axes.has_data, grid.flat):
             ax.set_ylim(-0.02, 1.02)
@@ -53,6 +49,19 @@ def draw(points: Sequence[Point], path: Path) -> None:
             ax.set_ylabel(f"SAR at FMR {short(FMRS[-1])}")
         with whole_or_nothing(path) as part, part.open("wb") as stream:
             figure.savefig(stream, format="png", dpi=140)
+
+
+def _panels(points: Sequence[Point]) -> list[tuple[Callable[..., None], list[Point]]]:
+    """What is drawn, and of which points."""
+    whole, *others = points
+    sources = dict.fromkeys(p.curve for p in others if p.curve not in HEADS)
+    panels = [
+        (_shares, [whole, *(p for p in others if p.curve in (ZERO, CONDITIONAL))]),
+        (_noise, [whole, *(p for p in others if p.curve == NOISE)]),
+        (_bits, [p for p in others if p.curve == QUANTIZED]),
+        *((_adapters, [p for p in others if p.curve == source]) for source in sources),
+    ]
+    return [(panel, these) for panel, these in panels if any(p is not whole for p in these)]
 
 
 def _shares(points: Sequence[Point], ax: Any) -> None:

@@ -36,6 +36,7 @@ from .fast_attack import Protocol, System, cosine, read_protocol
 from .results import _database, rate_cell
 
 ATTACKS = ("type1", "type2")
+PARTS = ("damage", "adapters")
 FMRS = (1e-2, 1e-3)
 SHARES = (0.75, 0.5, 0.375, 0.25, 0.125, 0.0625)
 SIGMAS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -141,8 +142,9 @@ def measure(
     templates: int = 500,
     cache: Path | None = None,
     device: str = "auto",
+    parts: Sequence[str] = PARTS,
 ) -> Iterator[Point]:
-    """Attack with every damage, then with the templates of every other model.
+    """Attack with whole templates, with every damage, and with templates of every other model.
 
     Parameters
     ----------
@@ -159,6 +161,8 @@ def measure(
         Folder of embeddings.
     device : str
         Of all networks.
+    parts : sequence of str
+        Among PARTS: which of the last two.
 
     Raises
     ------
@@ -167,19 +171,21 @@ def measure(
     """
     if others and faces is None:
         raise ValueError("`--other` needs the same faces for the decoder's model; give --faces.")
+    if not others and "damage" not in parts:
+        raise ValueError("`--part adapters` needs templates of another model; give --other.")
     cards = [read_data(path) for path in others]
     reconstructor = FaceReconstructor(decoder, device=device).validate()
     judge = Judge(System(reconstructor.card().recognizer, protocol, device), templates, cache)
-    for curve, value, leak in leaks(faces):
+    yield judge.point(ZERO, 1.0, judge.templates, reconstructor)
+    for curve, value, leak in leaks(faces) if "damage" in parts else ():
         yield judge.point(curve, value, leak.transform(judge.templates), reconstructor)
-    for path, card in zip(others, cards, strict=True):
+    for path, card in zip(others, cards, strict=True) if "adapters" in parts else ():
         source = Judge(System(card.recognizer, protocol, device), templates, cache)
         yield from adapted(source, judge, FaceDataset(path), FaceDataset(faces), reconstructor)
 
 
 def leaks(faces: Path | None) -> Iterator[tuple[str, float, Any]]:
-    """Curve, value and transformer of every damage; the whole template stands first."""
-    yield ZERO, 1.0, PartialLeak(1.0)
+    """Curve, value and transformer of every damage."""
     for share in SHARES:
         yield ZERO, share, PartialLeak(share)
     for share in SHARES if faces is not None else ():
@@ -296,6 +302,15 @@ def footnotes(protocol: Protocol, points: Sequence[Point]) -> list[str]:
     default=500,
     show_default=True,
     help="Attacks of each type, drawn from the protocol's.",
+)
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    type=click.Choice(PARTS),
+    default=PARTS,
+    show_default=True,
+    help="What to measure.",
 )
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder that keeps embeddings.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Every digit.")
