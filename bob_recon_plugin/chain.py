@@ -56,6 +56,53 @@ def leaked(context: Mapping[str, Any]) -> Any:
     return pipeline
 
 
+def protected(context: Mapping[str, Any], scheme: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Protect the templates of the pipeline that the chain has built so far.
+
+    Parameters
+    ----------
+    context : mapping
+        ``pipeline`` (required); ``scenario``, "normal" (default) or "stolen"; ``seed`` of the
+        keys (default 0); ``decoder``.
+    scheme : Scheme
+        Of :mod:`bob_recon_plugin.protection`.
+
+    Returns
+    -------
+    pipeline : PipelineSimple
+        The system, protected.
+    leak : tuple of transformers
+        What an attacker does to its templates first. Where the templates of another
+        system leaked, it is that one's.
+
+    Raises
+    ------
+    click.UsageError
+        When no pipeline stands before, or there is no decoder for it.
+    TypeError, ValueError
+        For an unknown scenario.
+    """
+    pipeline = context.get("pipeline")
+    if pipeline is None:
+        raise click.UsageError(
+            "template protection must be chained behind the pipeline that it protects, got no "
+            "pipeline before it; write `bob bio pipeline simple DATABASE PIPELINE recon-biohashing "
+            "recon`."
+        )
+    from bob.bio.base.pipelines import PipelineSimple
+
+    from .decoders import read_card
+    from .protection import InvertProtection, ProtectedComparison
+    from .recognizers import identify
+
+    setting = {"scenario": context.get("scenario", "normal"), "seed": context.get("seed", 0)}
+    guarded = PipelineSimple(pipeline.transformer, ProtectedComparison(scheme, **setting))
+    if context.get("inverted") is not None:
+        return guarded, context.get("leak", ())
+    card = read_card(decoder_for(identify(pipeline.transformer).name, context.get("decoder")))
+    return guarded, (InvertProtection.before(card, scheme, **setting),)
+
+
 def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
     """Wrap the pipeline that the chain has built so far.
 
@@ -102,6 +149,9 @@ def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
     from .run_record import describe_database
 
     system = identify((pipeline if inverted is None else inverted).transformer)
+    for step in context.get("leak", ()):
+        if hasattr(step, "leads_to"):  # an adapter: to the embeddings of another model
+            system = step.leads_to(system)
     reconstructor = FaceReconstructor(
         decoder_for(system.name, context.get("decoder")),
         recognizer=system.name if system.sha256 else None,

@@ -27,9 +27,21 @@ BUILDS = {
     "facexzoo-mbf": ("pipeline", ["recon-demo-database"]),
     "recon": ("pipeline", ["arcface-mbf"]),
     "recon-leaked": ("inverted", ["arcface-mbf"]),
+    "recon-biohashing": ("pipeline", ["arcface-mbf"]),
+    "recon-mlp-hash": ("pipeline", ["arcface-mbf"]),
+    "recon-index-of-max": ("pipeline", ["arcface-mbf"]),
+    "recon-random-projection": ("pipeline", ["arcface-mbf"]),
+    "recon-quantised": ("pipeline", ["arcface-mbf"]),
     "recon-attack-1": ("pipeline", ["arcface-mbf"]),
     "recon-attack-2": ("pipeline", ["arcface-mbf", "recon-leaked", "edgeface-s"]),
     "recon-demo": ("pipeline", []),
+}
+PROTECTIONS = {
+    "recon-biohashing",
+    "recon-mlp-hash",
+    "recon-index-of-max",
+    "recon-random-projection",
+    "recon-quantised",
 }
 #: what a resource says when its data or weights are not there
 MISSING = {
@@ -70,8 +82,11 @@ def test_resources_build(name, by):
     last = name if by == "name" else _path(name)
     module = load([*before, last], entry_point_group="bob.bio.config")
     built = getattr(module, attribute)
-    attacks = attribute == "pipeline" and name.startswith("recon")
+    attacks = attribute == "pipeline" and name.startswith("recon") and name not in PROTECTIONS
     assert type(built).__name__ == ("AttackPipeline" if attacks else "PipelineSimple")
+    if name in PROTECTIONS:
+        assert type(built.biometric_algorithm).__name__ == "ProtectedComparison"
+        assert module.leak[0].scheme == built.biometric_algorithm.scheme
     if not name.startswith("recon"):
         assert identify(built.transformer).name == name
     if name == "recon-demo":

@@ -1,0 +1,13 @@
+"""Index-of-max hashing between the embedding and the comparison of the pipeline chained before.
+
+    bob bio pipeline simple DATABASE PIPELINE recon-index-of-max recon
+
+A file before it may say `scenario = "stolen"`: impostors and attacker hold the key too.
+"""
+
+from bob_recon_plugin._validation import told_to_user
+from bob_recon_plugin.chain import protected
+from bob_recon_plugin.protection import IndexOfMax
+
+with told_to_user():
+    pipeline, leak = protected(locals(), IndexOfMax())

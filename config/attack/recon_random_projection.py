@@ -1,0 +1,13 @@
+"""A random projection between the embedding and the comparison of the pipeline chained before.
+
+    bob bio pipeline simple DATABASE PIPELINE recon-random-projection recon
+
+A file before it may say `scenario = "stolen"`: impostors and attacker hold the key too.
+"""
+
+from bob_recon_plugin._validation import told_to_user
+from bob_recon_plugin.chain import protected
+from bob_recon_plugin.protection import RandomProjection
+
+with told_to_user():
+    pipeline, leak = protected(locals(), RandomProjection())
