@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from distributed import default_client
 from PIL import Image
 
+from bob_recon_plugin.adapters import AdapterCard, save
 from bob_recon_plugin.database import ALIGNED_POSITIONS, load_image
 from tests import mobio_shaped, toy
 from tests.test_pipeline import same_rows
@@ -283,3 +284,50 @@ def test_both_reentries_agree_where_the_crop_is_the_decoders(eight, tmp_path):
     np.testing.assert_allclose(
         [float(r["score"]) for r in camera], [float(r["score"]) for r in straight], atol=1e-4
     )
+
+
+# -- what stands between the template and the decoder ----------------------------
+
+
+@pytest.mark.slow
+def test_protected_templates_with_a_stolen_key(eight, tmp_path):
+    stolen = config(tmp_path / "stolen.py", 'scenario = "stolen"\n')
+    out = tmp_path / "out"
+    completed(eight, "arcface-mbf", stolen, "recon-biohashing", "recon", "-o", out, "--no-dask")
+    found = rows(out / "scores-dev.csv")
+    attacks = [float(row["score"]) for row in found if row["probe_attack_type"] == "type1"]
+    licit = [row for row in found if not row["probe_attack_type"]]
+    impostors = [
+        float(row["score"]) for row in licit if row["probe_subject_id"] != row["bio_ref_subject_id"]
+    ]
+    assert len(attacks) == 8
+    assert np.median(attacks) > max(impostors)
+    record = json.loads((out / "recon-run.json").read_text())
+    assert "InvertProtection" in record["identity"]["leak"][0]
+    assert "scenario='stolen'" in record["identity"]["algorithm"]
+
+
+def test_an_unknown_scenario_is_told(eight, tmp_path):
+    wrong = config(tmp_path / "wrong.py", 'scenario = "lost"\n')
+    result = simple(eight, "arcface-mbf", wrong, "recon-biohashing", "recon")
+    assert result.exit_code == 2
+    assert "`scenario` must be one of 'normal', 'stolen', got 'lost'" in result.output
+
+
+def test_protection_without_a_system_to_protect(eight):
+    result = simple(eight, "recon-biohashing", "recon")
+    assert result.exit_code == 2
+    assert "must be chained behind the pipeline that it protects" in result.output
+
+
+def test_an_adapter_for_another_system_is_refused(eight, tmp_path):
+    card = AdapterCard("sface", "toy", "0" * 64, None, 128, toy.SIZE, 10, 0.1, 0.5)
+    save(tmp_path / "a.safetensors", np.zeros((128, toy.SIZE)), np.zeros(toy.SIZE), card)
+    chosen = config(
+        tmp_path / "adapted.py",
+        "from bob_recon_plugin.adapters import Adapter\n"
+        f"leak = [Adapter({str(tmp_path / 'a.safetensors')!r})]\n",
+    )
+    result = simple(eight, "arcface-mbf", chosen, "recon")
+    assert result.exit_code == 2
+    assert "`adapter` must be made for arcface-mbf" in result.output
