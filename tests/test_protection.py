@@ -555,5 +555,14 @@ def test_the_table_is_of_the_fast_attack_and_keeps_what_it_decoded(tmp_path, mon
     assert "(BioHashing, 512 bits)" in told
 
 
+def test_fewer_attacks_leave_the_thresholds():
+    pairs = {kind: np.arange(20).reshape(10, 2) for kind in fast_attack.KINDS}
+    protocol = fast_attack.Protocol("toy", [], pairs, None, "", "")
+    some = benchmark.fewer(protocol, 4).pairs
+    assert some["type1"][:, 0].tolist() == some["type2"][:, 0].tolist() == [0, 6, 12, 18]
+    assert all(some[kind] is pairs[kind] for kind in ("genuine", "impostor"))
+    assert benchmark.fewer(protocol, 99).pairs["type1"].tolist() == pairs["type1"].tolist()
+
+
 def rate(found) -> str:
     return benchmark.rate_cell(found)
