@@ -28,10 +28,13 @@ def _load(
     return decoders.for_inference(decoder), card
 
 
-def _decoder(
+def shared_decoder(
     checkpoint: str | os.PathLike[str], device: str
 ) -> tuple[torch.nn.Module, decoders.ModelCard]:
-    """Load a checkpoint once a process, and again when its file changes."""
+    """Return a decoder in its fastest form and its card.
+
+    A checkpoint is loaded once a process, and again when its file changes.
+    """
     file = existing_file(
         "checkpoint", Path(checkpoint), "give the path of a decoder written by decoders.save."
     ).resolve()
@@ -157,8 +160,8 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"`batch_size` must be a positive integer, got {self.batch_size!r}; try 32."
             )
-        device = _device(self.device)
-        decoder, card = _decoder(self.checkpoint, device)
+        device = torch_device(self.device)
+        decoder, card = shared_decoder(self.checkpoint, device)
         _check_recognizer(card, self.recognizer, self.recognizer_sha256)
         return decoder, card, device
 
@@ -166,7 +169,7 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         return {"requires_fit": False, "bob_checkpoint_extension": ".png"}
 
 
-def _device(name: str) -> str:
+def torch_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -21,7 +21,7 @@ ROOMS = (
     ("parts",),
     ("quality", "verdict"),
     ("originals", "results", "view2"),
-    ("injection", "run_record", "score_files", "threat"),
+    ("injection", "run_record", "score_files", "threat", "refinement"),
     ("checkpoints", "comparison", "reconstructor", "database", "system", "protection", "adapters"),
     ("losses", "recognizers", "decoders", "clients"),
     ("statistics",),

@@ -34,6 +34,7 @@ from bob_recon_plugin.training import presets
 from tests.benchmarks import (
     ablation,
     fast_attack,
+    refinement,
     results,
     scale,
     scale_jobs,
@@ -368,6 +369,44 @@ def test_the_table_of_readme(shared_data, tmp_path):
     means = [float(value) for value in re.search(r"(0\.\d+) / (0\.\d+)", row).groups()]
     measured = [done.cosines[kind].mean() for kind in ("type1", "type2")]
     assert measured == pytest.approx(means, abs=1e-3)
+
+
+# --- what refinement gains ---
+
+
+def test_the_table_of_refinement_holds_what_the_attack_finds(lfw, monkeypatch):
+    monkeypatch.setattr(refinement, "_database", lambda *_: lfw)
+    options = ["--lfw", "x", "-n", "2", "--steps", "1,3", "--judge", NAME, "--device", "cpu"]
+    done = CliRunner().invoke(refinement.refinement, options)
+    assert done.exit_code == 0, done.output
+    lines = [line for line in done.output.splitlines() if line.startswith("|")]
+    header, _, *rows = ([c.strip() for c in line[2:-2].split(" | ")] for line in lines)
+    kinds = ["none"] + [f"{o}, {n} steps" for o in ("embedding", "pixels") for n in (1, 3)]
+    assert [row[1] for row in rows] == kinds
+    assert {len(row) for row in rows} == {len(header)}
+    assert all(row[2:5] == row[5:8] for row in rows)  # here the judge is the inverted model
+    ours = of_ours(lfw, NAME, shipped_decoder())
+    means = [
+        np.mean([v + 1 for (kind, *_), v in ours.items() if kind == wanted][:2])
+        for wanted in ("type1", "type2")
+    ]
+    assert rows[0][4] == " / ".join(f"{mean:.3f}" for mean in means)
+    assert "/2, " in rows[0][2]
+    reached = [float(row[4].split(" / ")[0]) for row in rows]
+    assert reached[0] < reached[1] < reached[2]
+    assert reached[0] < reached[3] < reached[4]
+    changes = [float(row[8]) for row in rows]
+    assert changes[0] == 0 < min(changes[1:])
+
+
+def test_refinements_of_decoders_for_other_models_are_not_mixed(tmp_path):
+    other = save(tmp_path / "o.safetensors", LinearDecoder(512), ModelCard("other", 512))
+    decoders = [str(shipped_decoder()), str(other)]
+    done = CliRunner().invoke(refinement.refinement, [*decoders, "--database", "demo"])
+    assert done.exit_code == 2
+    assert "must be made for one recogniser, got arcface-mbf, other" in " ".join(
+        done.output.split()
+    )
 
 
 # --- the clocks ---

@@ -131,7 +131,7 @@ def test_faces_are_those_of_the_network_in_the_file(checkpoint, batch_size):
 
 
 def test_the_fastest_form_decodes(checkpoint):
-    network, _ = reconstructor._decoder(checkpoint, "cpu")
+    network, _ = reconstructor.shared_decoder(checkpoint, "cpu")
     assert decoders.for_inference(network) is network
     assert isinstance(network, DSCasConv)
 

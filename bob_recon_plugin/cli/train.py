@@ -39,17 +39,19 @@ def _settings(
 )
 @click.option(
     "--decoder",
-    type=click.Choice(["dscasconv", "linear"]),
+    type=click.Choice(["dscasconv", "nbnet", "linear"]),
     default="dscasconv",
     show_default=True,
-    help="The network of the paper, or the closed-form linear baseline (seconds).",
+    help="The network of the paper, an earlier one to compare with (NbNet), or the closed-form "
+    "linear baseline (seconds).",
 )
 @click.option(
     "--width",
     type=click.FloatRange(0, 4, min_open=True),
     default=1.0,
     show_default=True,
-    help="Multiplier on the channels of dscasconv.",
+    help="Multiplier on the channels of dscasconv and nbnet (of nbnet, 0.625 is about as large as "
+    "0.4375 of dscasconv).",
 )
 @click.option("--alpha", default=0.3, show_default=True, help="Ridge penalty a face, of linear.")
 @click.option(
@@ -161,6 +163,7 @@ def train(
                     start=Path(start_from) if start_from else None,
                     vgg16=Path(vgg16) if vgg16 else None,
                     vgg16_layers=tuple(vgg16_layers.split(",")),
+                    decoder=decoder,
                     **plan,  # type: ignore[arg-type]
                 ),
                 force,

@@ -11,12 +11,14 @@ from .checkpoint import DECODERS, load, read_card, save
 from .dscasconv import DSCasConv
 from .inference import for_inference
 from .linear import LinearDecoder
+from .nbnet import NbNet
 
 __all__ = [
     "DECODERS",
     "DSCasConv",
     "LinearDecoder",
     "ModelCard",
+    "NbNet",
     "for_inference",
     "load",
     "read_card",

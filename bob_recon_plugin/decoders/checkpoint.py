@@ -22,9 +22,14 @@ from .._validation import existing_file, one_of
 from .card import ModelCard
 from .dscasconv import DSCasConv
 from .linear import LinearDecoder
+from .nbnet import NbNet
 
 #: Decoders that a file may name.
-DECODERS: dict[str, type[nn.Module]] = {"dscasconv": DSCasConv, "linear": LinearDecoder}
+DECODERS: dict[str, type[nn.Module]] = {
+    "dscasconv": DSCasConv,
+    "nbnet": NbNet,
+    "linear": LinearDecoder,
+}
 
 #: Rises when older code could no longer read the files.
 FORMAT_VERSION = "1"
@@ -50,7 +55,7 @@ def save(
     ----------
     path : path
         File to write, by custom ``.safetensors``. An existing file is replaced.
-    decoder : DSCasConv or LinearDecoder
+    decoder : DSCasConv, NbNet or LinearDecoder
     card : ModelCard
         Its fields ``decoder`` and ``decoder_parameters`` are taken from ``decoder``,
         and ``versions`` from this installation where it is empty.

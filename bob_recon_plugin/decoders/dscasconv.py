@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import nn
 
-from ._inputs import flat_embeddings
+from ._blocks import BlockDecoder, scaled
 
 #: (channels at width 1, kernel, stride, padding) of each block's transposed convolution.
 #: Sides grow 1 -> 4 -> 8 -> 16 -> 30 -> 58 -> 112.
@@ -19,12 +17,6 @@ _BLOCKS = (
     (32, 4, 2, 2),
     (16, 4, 2, 3),
 )
-_NATIVE_SIDE = 112
-
-
-def _scaled(channels: int, width: float) -> int:
-    """Channels at a width multiplier: a multiple of 8, which CPU and GPU kernels prefer."""
-    return max(8, int(channels * width / 8 + 0.5) * 8)
 
 
 class _ConvBlock(nn.Sequential):
@@ -53,7 +45,7 @@ class _DeconvCascade(nn.Module):
         return d + self.cascade(d)
 
 
-class DSCasConv(nn.Module):
+class DSCasConv(BlockDecoder):
     """Decode face embeddings into aligned face images.
 
     Six blocks of a transposed convolution and three cascaded convolutions with
@@ -83,52 +75,10 @@ class DSCasConv(nn.Module):
     torch.Size([2, 3, 112, 112])
     """
 
-    def __init__(self, embedding_size: int = 512, width: float = 1.0, output_size: int = 112):
-        super().__init__()
-        if embedding_size < 1:
-            raise ValueError(f"`embedding_size` must be at least 1, got {embedding_size}.")
-        if not (width > 0 and math.isfinite(width)):
-            raise ValueError(f"`width` must be positive and finite, got {width}.")
-        if output_size < 8:
-            raise ValueError(f"`output_size` must be at least 8 pixels, got {output_size}.")
-        self.embedding_size = embedding_size
-        self.width = width
-        self.output_size = output_size
-        inputs, blocks = embedding_size, []
+    def _grown(self) -> tuple[list[nn.Module], int]:
+        inputs, blocks = self.embedding_size, []
         for channels, kernel, stride, padding in _BLOCKS:
-            outputs = _scaled(channels, width)
+            outputs = scaled(channels, self.width)
             blocks.append(_DeconvCascade(inputs, outputs, kernel, stride, padding))
             inputs = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Conv2d(inputs, 3, 3, padding=1)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of a face, in pixels."""
-        return self.output_size, self.output_size
-
-    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Decode a batch.
-
-        Parameters
-        ----------
-        embeddings : Tensor of shape (n, d) or (n, d, 1, 1)
-            Raw embeddings, not normalised to unit length.
-
-        Returns
-        -------
-        Tensor of shape (n, 3, output_size, output_size)
-            RGB in [0, 1].
-
-        Raises
-        ------
-        ValueError
-            For embeddings of another shape.
-        """
-        x = flat_embeddings(embeddings, self.embedding_size)
-        faces = torch.sigmoid(self.head(self.blocks(x[:, :, None, None])))
-        if self.output_size != _NATIVE_SIDE:
-            faces = nn.functional.interpolate(
-                faces, size=self.output_size, mode="bilinear", antialias=True
-            )
-        return faces
+        return blocks, inputs

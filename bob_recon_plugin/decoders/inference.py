@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ._blocks import BlockDecoder
 from .dscasconv import DSCasConv
+from .nbnet import NbNet
 
 
 def for_inference(decoder: nn.Module) -> nn.Module:
@@ -35,7 +37,8 @@ def for_inference(decoder: nn.Module) -> nn.Module:
     >>> torch.allclose(fast(x), decoder(x), atol=1e-5)
     True
     """
-    return FoldedDSCasConv(decoder) if type(decoder) is DSCasConv else decoder
+    folded = {DSCasConv: FoldedDSCasConv, NbNet: FoldedNbNet}.get(type(decoder))
+    return decoder if folded is None else folded(decoder)
 
 
 class FoldedDSCasConv(DSCasConv):
@@ -54,13 +57,33 @@ class FoldedDSCasConv(DSCasConv):
     def __init__(self, decoder: DSCasConv):
         with torch.device("meta"):  # replaced below
             super().__init__(decoder.embedding_size, decoder.width, decoder.output_size)
-        trained: Any = copy.deepcopy(decoder).eval().requires_grad_(False)
-        for block in trained.blocks:
-            block.deconv = _folded(block.deconv)
-            block.cascade = nn.Sequential(*(_folded(layers) for layers in block.cascade))
-        trained.blocks[0].deconv[0] = _FromOnePixel(trained.blocks[0].deconv[0])
-        self.blocks, self.head = trained.blocks, trained.head
-        self.eval().to(memory_format=torch.channels_last)
+        _fold_into(self, decoder)
+
+
+class FoldedNbNet(NbNet):
+    """A trained NbNet without batch normalisations, as :class:`FoldedDSCasConv`.
+
+    Parameters
+    ----------
+    decoder : NbNet
+        It stays as it is.
+    """
+
+    def __init__(self, decoder: NbNet):
+        with torch.device("meta"):  # replaced below
+            super().__init__(decoder.embedding_size, decoder.width, decoder.output_size)
+        _fold_into(self, decoder)
+
+
+def _fold_into(target: BlockDecoder, decoder: BlockDecoder) -> None:
+    trained: Any = copy.deepcopy(decoder).eval().requires_grad_(False)
+    for parent in list(trained.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Sequential) and isinstance(child[1], nn.BatchNorm2d):
+                setattr(parent, name, _folded(child))
+    trained.blocks[0].deconv[0] = _FromOnePixel(trained.blocks[0].deconv[0])
+    target.blocks, target.head = trained.blocks, trained.head
+    target.eval().to(memory_format=torch.channels_last)
 
 
 def _folded(layers: Any) -> nn.Sequential:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ._description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
+from ._weights import verified
 from .bob_models import from_bob
 from .bob_pipeline import bob_pipeline
 from .identity import Identity, identify
 from .loading import load_module
 from .registry import from_onnx, get, names
-from .transformer import RecognizerTransformer
+from .transformer import RecognizerTransformer, shared_module
 
 __all__ = [
     "ALIGNED_POSITIONS",
@@ -23,4 +24,6 @@ __all__ = [
     "identify",
     "load_module",
     "names",
+    "shared_module",
+    "verified",
 ]

@@ -31,10 +31,13 @@ def _loaded(
     return load_module(recognizer, path).to(device)
 
 
-def _shared_module(
+def shared_module(
     recognizer: Recognizer, weights: str | Path | None, device: torch.device
 ) -> nn.Module:
-    """Load weights once a process: estimators are pickled and copied freely, and hold none."""
+    """Return the module of a recogniser, loaded once a process.
+
+    Estimators are pickled and copied freely, and hold no weights themselves.
+    """
     with _LOADING:
         path = verified(recognizer, weights)
         return _loaded(recognizer, path, stamp(path), device)
@@ -105,7 +108,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
             size = 16 if device.type == "cpu" else 256
         if size < 1:
             raise ValueError(f"`batch_size` must be at least 1, got {size}.")
-        module = _shared_module(recognizer, self.weights, device)
+        module = shared_module(recognizer, self.weights, device)
         embeddings = np.empty((len(X), recognizer.embedding_size), dtype=np.float32)
         for start in range(0, len(X), size):
             stop = min(start + size, len(X))

@@ -12,33 +12,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from .. import losses
+from ..recognizers.jitter import Watched
 from .batches import FaceBatches, generator
 from .nobody import NobodysEmbeddings
 from .presets import Preset
 
-_SHIFT = 2  # pixels
-_NOISE = 0.01 * 255
 _HELD_OUT, _NOBODY = 512, 128  # reconstructions looked at in a validation
 _BATCH = 64
-
-
-class _Watched(nn.Module):
-    """The recogniser, behind a small random change of the picture when there is a generator."""
-
-    def __init__(self, recognizer: nn.Module):
-        super().__init__()
-        self.recognizer = recognizer
-        self.generator: torch.Generator | None = None
-
-    def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        if self.generator is not None:
-            down, right = torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=self.generator)
-            faces = torch.roll(faces, (int(down), int(right)), (2, 3))
-            if torch.rand((), generator=self.generator) < 0.5:
-                faces = faces.flip(3)
-            noise = torch.randn(faces.shape, generator=self.generator)
-            faces = faces + _NOISE * noise.to(faces.device)
-        return self.recognizer(faces.contiguous(memory_format=torch.channels_last))
 
 
 class Inversion(pl.LightningModule):
@@ -81,7 +61,7 @@ class Inversion(pl.LightningModule):
         self.decoder = decoder
         self.average = copy.deepcopy(decoder).eval().requires_grad_(False) if preset.ema else None
         self.preset, self.batches, self.steps, self.every = preset, batches, steps, every
-        self.watched = None if judge is None else _Watched(judge)
+        self.watched = None if judge is None else Watched(judge)
         self.loss = losses.Loss(preset.weights, self.watched, perceptual)
         self.pixel_loss = self._without_identity() if preset.pixel_share else None
         self.nobody: NobodysEmbeddings | None = None

@@ -18,7 +18,7 @@ from .. import losses, recognizers, run_record
 from .._files import sha256
 from .._memory import keep_freed_memory
 from .._validation import existing_file, one_of
-from ..decoders import DSCasConv, LinearDecoder, ModelCard, save
+from ..decoders import DSCasConv, LinearDecoder, ModelCard, NbNet, save
 from .batches import FaceBatches
 from .callbacks import KeepBest, KeepState, Log, Progress, Samples
 from .dataset import FaceDataset
@@ -29,6 +29,9 @@ from .presets import Preset
 from .start import start_from
 
 logger = logging.getLogger(__name__)
+
+#: Decoders that learn step by step.
+NETWORKS = {"dscasconv": DSCasConv, "nbnet": NbNet}
 
 DECODER, STATE, LOG, SAMPLES = "decoder.safetensors", "last.ckpt", "log.csv", "samples"
 
@@ -43,7 +46,7 @@ class Plan:
         Name for the model card.
     settings : Preset
     width : float
-        Of :class:`~bob_recon_plugin.decoders.DSCasConv`.
+        Of the decoder.
     steps : int or None
         Length; None: what the preset's epochs make on these faces.
     every : int
@@ -66,6 +69,7 @@ class Plan:
         Own copy of torchvision's weights for the perceptual term; None: downloaded.
     vgg16_layers : tuple of str
         Of :class:`~bob_recon_plugin.losses.Perceptual`.
+    decoder : {"dscasconv", "nbnet"}
     """
 
     preset: str
@@ -82,9 +86,11 @@ class Plan:
     precision: str = "auto"
     vgg16: Path | None = None
     vgg16_layers: tuple[str, ...] = losses.PERCEPTUAL_LAYERS
+    decoder: str = "dscasconv"
 
     def __post_init__(self) -> None:
         one_of("device", self.device, ("auto", "cpu", "cuda"))
+        one_of("decoder", self.decoder, NETWORKS)
         for name, least in (("every", 1), ("patience", 0), ("devices", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
@@ -177,6 +183,7 @@ def _identity(dataset: FaceDataset, plan: Plan, judge: Judge) -> dict[str, Any]:
     """What decides the weights."""
     return {
         "judge": [judge.name, judge.sha256],
+        "decoder": plan.decoder,
         "data": _data(dataset),
         "preset": plan.settings.describe(),
         "width": plan.width,
@@ -208,9 +215,9 @@ def _decoder(dataset: FaceDataset, plan: Plan) -> nn.Module:
     about = dataset.about
     height, width = about.image_size
     if height != width:
-        raise ValueError(f"faces must be square for DSCasConv, got {height} x {width}.")
+        raise ValueError(f"faces must be square for {plan.decoder}, got {height} x {width}.")
     torch.manual_seed(plan.seed)  # here: loading a recogniser draws random numbers too
-    decoder = DSCasConv(about.embedding_size, plan.width, height)
+    decoder = NETWORKS[plan.decoder](about.embedding_size, plan.width, height)
     if plan.start is not None:
         start_from(decoder, plan.start, dataset)
     return decoder.to(memory_format=torch.channels_last)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..decoders import DSCasConv, ModelCard, load
+from ..decoders import ModelCard, load
 from ..recognizers import RecognizerTransformer
 from .adapting import linear_map
 from .dataset import FaceDataset
@@ -45,10 +45,10 @@ def start_from(decoder: nn.Module, checkpoint: Path, dataset: FaceDataset) -> No
 def _check(
     decoder: nn.Module, source: nn.Module, card: ModelCard, checkpoint: Path, dataset: FaceDataset
 ) -> None:
-    if not (isinstance(source, DSCasConv) and isinstance(decoder, DSCasConv)):
+    if type(source) is not type(decoder):
         raise ValueError(
-            f"`start_from` must be a DSCasConv, got {type(source).__name__} in {checkpoint}; "
-            "train without it."
+            f"`start_from` must be a {type(decoder).__name__}, got {type(source).__name__} in "
+            f"{checkpoint}; train without it."
         )
     if (source.width, source.output_size) != (decoder.width, decoder.output_size):
         raise ValueError(
