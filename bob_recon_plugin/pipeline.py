@@ -154,7 +154,8 @@ class AttackPipeline(PipelineSimple):
         self.card = reconstructor.card()
         attacked = identify(pipeline.transformer)
         leaked = attacked if inverted is None else identify(inverted.transformer)
-        self.threat = Threat.of(leaked, attacked, self.card)
+        refinement = _refinement_of(reconstructor)
+        self.threat = Threat.of(leaked, attacked, self.card, bool(refinement))
         self.identity = {
             **_described(pipeline),
             "decoder": _decoder_of(reconstructor, self.card),
@@ -164,6 +165,8 @@ class AttackPipeline(PipelineSimple):
         }
         if inverted is not None:
             self.identity["inverted"] = _described(inverted)
+        if refinement:
+            self.identity["refinement"] = refinement
         if self.leak:
             self.identity["leak"] = [_settings(step) for step in self.leak]
         # wrong geometry is told before any work
@@ -391,6 +394,15 @@ def _decoder_of(reconstructor: Any, card: Any) -> dict[str, Any]:
         "preset": card.preset,
         "sha256": sha256(reconstructor.checkpoint),
     }
+
+
+def _refinement_of(reconstructor: Any) -> dict[str, str]:
+    """Parameters of a reconstructor that wraps another one and refines its faces."""
+    if not hasattr(reconstructor, "reconstructor"):
+        return {}
+    parameters = reconstructor.get_params(deep=False)
+    about = {name: repr(value) for name, value in parameters.items() if name != "reconstructor"}
+    return {"class": type(reconstructor).__name__, **about}
 
 
 def _described(pipeline: PipelineSimple) -> dict[str, Any]:

@@ -44,9 +44,16 @@ class Threat:
     judge: str
 
     @classmethod
-    def of(cls, inverted: Identity, attacked: Identity, card: ModelCard) -> Threat:
-        """Tell the attack from the two systems and the decoder's card."""
+    def of(
+        cls, inverted: Identity, attacked: Identity, card: ModelCard, refined: bool = False
+    ) -> Threat:
+        """Tell the attack from the two systems and the decoder's card.
+
+        Faces that are refined with the gradient of the decoder's recogniser need that model.
+        """
         judge = card.judged_by()
+        if refined:
+            judge = card.recognizer, card.recognizer_sha256
         known = judge is not None and same_model(judge, (inverted.name, inverted.sha256))
         same = same_model((inverted.name, inverted.sha256), (attacked.name, attacked.sha256))
         if same:

@@ -51,6 +51,11 @@ def test_each_attack(judge, digest, attacked, number):
         threat.check(wrong)
 
 
+def test_refinement_needs_the_leaked_model():
+    assert Threat.of(LEAKED, LEAKED, card("proxy"), refined=True).number == 1
+    assert Threat.of(LEAKED, OTHER, card("none"), refined=True).number == 2
+
+
 def test_cards_from_before_judges_were_noted_tell_the_recogniser():
     assert card().judged_by() == ("leaked", "a" * 64)
     assert card(decoder="linear").judged_by() is None

@@ -76,7 +76,8 @@ class DSCasConv(BlockDecoder):
     """
 
     def _grown(self) -> tuple[list[nn.Module], int]:
-        inputs, blocks = self.embedding_size, []
+        inputs = self.embedding_size
+        blocks: list[nn.Module] = []
         for channels, kernel, stride, padding in _BLOCKS:
             outputs = scaled(channels, self.width)
             blocks.append(_DeconvCascade(inputs, outputs, kernel, stride, padding))

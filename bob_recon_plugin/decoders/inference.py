@@ -37,8 +37,9 @@ def for_inference(decoder: nn.Module) -> nn.Module:
     >>> torch.allclose(fast(x), decoder(x), atol=1e-5)
     True
     """
-    folded = {DSCasConv: FoldedDSCasConv, NbNet: FoldedNbNet}.get(type(decoder))
-    return decoder if folded is None else folded(decoder)
+    if type(decoder) is DSCasConv:
+        return FoldedDSCasConv(decoder)
+    return FoldedNbNet(decoder) if type(decoder) is NbNet else decoder
 
 
 class FoldedDSCasConv(DSCasConv):

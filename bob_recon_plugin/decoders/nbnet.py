@@ -87,7 +87,8 @@ class NbNet(BlockDecoder):
     """
 
     def _grown(self) -> tuple[list[nn.Module], int]:
-        inputs, blocks = self.embedding_size, []
+        inputs = self.embedding_size
+        blocks: list[nn.Module] = []
         for channels, kernel, stride, padding in _BLOCKS:
             outputs = scaled(channels, self.width)
             blocks.append(_NeighbourlyBlock(inputs, outputs, kernel, stride, padding))

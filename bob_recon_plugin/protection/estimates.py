@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache, singledispatch
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -140,7 +141,7 @@ def _centred(scheme: IndexOfMax, key: int, size: int) -> tuple[np.ndarray, tuple
     return matrix, scipy.linalg.cho_factor(gram)
 
 
-def _density(x: np.ndarray) -> np.ndarray:
+def _density(x: Any) -> Any:
     """Density of a standard normal number."""
     return np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
 
