@@ -27,6 +27,8 @@ from .quantised import QuantisedEmbedding
 from .scheme import Scheme
 
 _DRAWN = 4096  # embeddings; eight a dimension of a usual one
+_LEAST = 1e-12  # variance of a unit that is silent for almost everybody
+_RARE = 6.0  # standard deviations; a bit beyond is the same for everybody and tells nothing
 
 
 @singledispatch
@@ -96,10 +98,10 @@ def _through_layers(scheme: MLPHash, key: int, size: int) -> tuple[np.ndarray, n
         slopes = (slopes @ weights) * active.astype(np.float32)
         squared = (mean**2 + variance) * active + mean * deviation * density
         mean = mean * active + deviation * density
-        variance = squared - mean**2
+        variance = np.maximum(squared - mean**2, _LEAST)
     last = orthonormal(key, len(mean), scheme.bits, len(scheme.hidden))
     deviation = np.sqrt(variance @ last**2)
-    standard = mean @ last / deviation
+    standard = np.clip(mean @ last / deviation, -_RARE, _RARE)
     ones = ndtr(standard)
     told = _density(standard) / deviation / (ones * (1 - ones))
     return ones.astype(np.float32), (slopes @ last * told).T.astype(np.float32)

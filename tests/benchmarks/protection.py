@@ -270,8 +270,8 @@ def footnotes(protocol: Protocol, measured: Sequence[Measured]) -> list[str]:
     sizes: Mapping[str, int] = {kind: len(pairs) for kind, pairs in protocol.pairs.items()}
     return [
         f"{protocol.name}: {len(protocol.samples):,} images, {sizes['genuine']:,} genuine and "
-        f"{sizes['impostor']:,} impostor comparisons, {sizes['type1']:,} references; white box, "
-        "re-entry at the camera.",
+        f"{sizes['impostor']:,} impostor comparisons, {sizes['type1']:,} Type-I and "
+        f"{sizes['type2']:,} Type-II attacks; white box, re-entry at the camera.",
         "Token stolen: impostors and the attacker present the target's. Otherwise everybody "
         "presents their own.",
         *(line for line in notes(measured[0].points) if "SAR:" not in line),
