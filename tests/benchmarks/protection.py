@@ -145,17 +145,19 @@ def measure(
     leaked, leak = protocol.leaked, case.leak(reconstructor.card())
     everyone = _sets(protocol, enrolled)
     templates: list[Any] = [None] * len(everyone)
-    bona_fide, estimates = list(templates), np.empty_like(enrolled)
+    bona_fide, estimates = list(templates), np.full_like(enrolled, np.nan)
     for places in _by_subject(everyone):  # a scheme makes the matrices of a key once
         owned = [everyone[place] for place in places]
         stored = algorithm.create_templates_from_samplesets(owned, enroll=True)
         probes = algorithm.create_templates_from_samplesets(owned, enroll=False)
-        rows = np.stack([template.data for template in stored]).astype(np.float32)
-        for step in leak:
-            rows = step.transform(rows, [template.subject_id for template in stored])
-        estimates[places] = rows
         for place, template, probe in zip(places, stored, probes, strict=True):
             templates[place], bona_fide[place] = template, probe
+        stolen = np.intersect1d(places, leaked)
+        if len(stolen):
+            rows = np.stack([templates[place].data for place in stolen]).astype(np.float32)
+            for step in leak:
+                rows = step.transform(rows, [templates[place].subject_id for place in stolen])
+            estimates[stolen] = rows
     presented = np.full_like(enrolled, np.nan)
     presented[leaked] = _presented(system, reconstructor, estimates[leaked], cache)
     attacks = algorithm.create_templates_from_samplesets(
