@@ -168,7 +168,7 @@ class AttackPipeline(PipelineSimple):
         if refinement:
             self.identity["refinement"] = refinement
         if self.leak:
-            self.identity["leak"] = [_settings(step) for step in self.leak]
+            self.identity["leak"] = [_step_of(step) for step in self.leak]
         # wrong geometry is told before any work
         injected_steps(self._steps(), reentry, self.card.positions)
         self._own = tuple(
@@ -394,6 +394,11 @@ def _decoder_of(reconstructor: Any, card: Any) -> dict[str, Any]:
         "preset": card.preset,
         "sha256": sha256(reconstructor.checkpoint),
     }
+
+
+def _step_of(step: Any) -> str:
+    """Parameters of an attacker's step, and the hash of the file that it reads, if it has one."""
+    return f"{_settings(step)} {sha256(step.path)}" if hasattr(step, "path") else _settings(step)
 
 
 def _refinement_of(reconstructor: Any) -> dict[str, str]:

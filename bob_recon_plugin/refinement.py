@@ -33,9 +33,9 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
     For an attacker who holds the recognition model (white box). Each face is
     moved for some steps so that its embedding turns to the template, and the best that was seen
     is kept: in the eyes of this recogniser, after rounding to 8 bits, no
-    face is worse than the reconstructor's own. In the eyes of another it may be,
-    and against another picture of the person it may be: what is gained is partly a fit to this
-    network alone, the more so over pixels.
+    face is worse than the reconstructor's own. In the eyes of another model, and against another
+    picture of the person, it may be: part of what is gained is a fit to this
+    network alone, most of all over pixels without jitter.
 
     The estimator holds parameters alone; weights are shared by all copies in a
     process, as those of :class:`~bob_recon_plugin.reconstructor.FaceReconstructor`.
