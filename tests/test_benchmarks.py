@@ -379,7 +379,7 @@ def test_the_table_of_refinement_holds_what_the_attack_finds(lfw, monkeypatch):
     options = ["--lfw", "x", "-n", "2", "--steps", "1,3", "--judge", NAME, "--device", "cpu"]
     done = CliRunner().invoke(refinement.refinement, options)
     assert done.exit_code == 0, done.output
-    lines = [line for line in done.output.splitlines() if line.startswith("|")]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
     header, _, *rows = ([c.strip() for c in line[2:-2].split(" | ")] for line in lines)
     kinds = ["none"] + [f"{o}, {n} steps" for o in ("embedding", "pixels") for n in (1, 3)]
     assert [row[1] for row in rows] == kinds
