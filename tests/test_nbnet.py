@@ -186,7 +186,7 @@ def test_the_command_trains_it_and_tells_it_from_another(dataset, tmp_path):
     assert card.preset.startswith("best, step 2 of 2")
     again = CliRunner().invoke(recon, command)
     assert again.exit_code == 2
-    assert "decoder was 'nbnet', now None" in " ".join(again.output.split())
+    assert "decoder was 'nbnet', now 'dscasconv'" in " ".join(again.output.split())
 
 
 def test_a_plan_of_another_network_is_refused():

@@ -624,7 +624,7 @@ def test_unknown_name_lists_the_names():
 
 
 def test_every_name_describes_itself():
-    assert len(recognizers.names()) == 16
+    assert len(recognizers.names()) == 17
     for name in recognizers.names():
         about = recognizers.get(name)
         assert about.name == name
@@ -755,8 +755,15 @@ def test_state_dict_of_another_network_is_told(iresnet50):
 
 def test_weights_file_with_code_in_it_is_refused(tmp_path):
     path = tmp_path / "whole.pth"
-    torch.save(nn.Linear(2, 2), path)
+    torch.save(Counter("code"), path)
     with pytest.raises(ValueError, match="that holds tensors alone, got"):
+        recognizers.load_module("arcface-iresnet34", weights=path)
+
+
+def test_tensors_of_a_whole_module_must_be_those_of_the_network(tmp_path):
+    path = tmp_path / "whole.pth"
+    torch.save(nn.Linear(2, 2), path)
+    with pytest.raises(ValueError, match="must be a state dict of iresnet34, got"):
         recognizers.load_module("arcface-iresnet34", weights=path)
 
 

@@ -98,7 +98,7 @@ def parts(trainer: pl.Trainer, module: Inversion, n: int, device: str) -> dict[s
     step = trainer.global_step
     drawn = iter(range(step, step + 2 * n + 2))
     with trainer.precision_plugin.train_step_context():
-        targets, embeddings, random, _ = module._draw(step)
+        targets, embeddings, _, random, _ = module._draw(step)
         works = _works(trainer, module, targets, embeddings, random)
         works = {"data": lambda: module._draw(next(drawn)), **works}
         found = {}
