@@ -7,15 +7,7 @@ from pathlib import Path
 
 import click
 
-
-def _decoders(
-    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str]:
-    pairs = [value.partition("=") for value in values]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise click.BadParameter(f"must be SYSTEM=FILE, got {name!r}.")
-    return {name: path for name, _, path in pairs}
+from . import _options
 
 
 @click.command()
@@ -28,20 +20,11 @@ def _decoders(
     "--decoder",
     "decoders",
     multiple=True,
-    callback=_decoders,
+    callback=_options.pairs_like("SYSTEM=FILE"),
     metavar="SYSTEM=FILE",
     help="Decoder of a system. Default: the one that `bob config set` names, or that ships.",
 )
-@click.option(
-    "--fmr",
-    "fmrs",
-    type=click.FloatRange(0, 1),
-    multiple=True,
-    default=(1e-2, 1e-3),
-    show_default=True,
-    metavar="RATE",
-    help="False match rate, from 0 to 1, to set a threshold at; may be given several times.",
-)
+@_options.fmr
 @click.option(
     "--pass",
     "passed",

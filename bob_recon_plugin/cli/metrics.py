@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import click
 
+from . import _options
+
 
 @click.command()
 @click.argument("scores_dev", type=click.Path())
 @click.argument("scores_eval", type=click.Path(), required=False)
-@click.option(
-    "--fmr",
-    "fmrs",
-    type=click.FloatRange(0, 1),
-    multiple=True,
-    default=(1e-2, 1e-3),
-    show_default=True,
-    metavar="RATE",
-    help="False match rate, from 0 to 1, to set a threshold at; may be given several times.",
-)
+@_options.fmr
 @click.option(
     "--format",
     "format_",

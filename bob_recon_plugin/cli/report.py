@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from . import _options
+
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path())
@@ -17,16 +19,7 @@ import click
     show_default=True,
     help="The HTML file to write.",
 )
-@click.option(
-    "--fmr",
-    "fmrs",
-    type=click.FloatRange(0, 1),
-    multiple=True,
-    default=(1e-2, 1e-3),
-    show_default=True,
-    metavar="RATE",
-    help="False match rate, from 0 to 1, to set a threshold at; may be given several times.",
-)
+@_options.fmr
 @click.option("--pdf", is_flag=True, help="Also a PDF: headline, rates and figures, no faces.")
 @click.option("--png", is_flag=True, help="Also each figure as a PNG file.")
 @click.option(

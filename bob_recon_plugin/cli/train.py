@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import click
 
-
-def _settings(
-    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str]:
-    pairs = [value.partition("=") for value in values]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise click.BadParameter(f"must be NAME=VALUE, got {name!r}; as in --set nobody=8.")
-    return {name: value for name, _, value in pairs}
+from . import _options
 
 
 @click.command()
@@ -31,7 +23,7 @@ def _settings(
     "--set",
     "settings",
     multiple=True,
-    callback=_settings,
+    callback=_options.pairs_like("NAME=VALUE", "; as in --set nobody=8"),
     metavar="NAME=VALUE",
     help="Set one part of the preset otherwise: a field (batch_size, epochs, learning_rate, "
     "beta2, halve_every, warmup_steps, nobody, pixel_share, mirror, jitter, ema) or the weight of "

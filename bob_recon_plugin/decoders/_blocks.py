@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ def scaled(channels: int, width: float) -> int:
     return max(8, int(channels * width / 8 + 0.5) * 8)
 
 
-class BlockDecoder(nn.Module):
+class BlockDecoder(nn.Module, ABC):
     """Upsampling blocks one after the other, then a convolution to RGB and a sigmoid.
 
     Parameters
@@ -46,9 +47,9 @@ class BlockDecoder(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Conv2d(channels, 3, 3, padding=1)
 
+    @abstractmethod
     def _grown(self) -> tuple[list[nn.Module], int]:
         """Return the blocks, from one pixel to 112 x 112, and the channels of the last one."""
-        raise NotImplementedError
 
     @property
     def image_size(self) -> tuple[int, int]:

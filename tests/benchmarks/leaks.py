@@ -33,7 +33,7 @@ from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.dataset import read_card as read_data
 
 from .fast_attack import Protocol, System, cosine, read_protocol
-from .results import _database, rate_cell
+from .results import _database, database_option, lfw_option, rate_cell
 
 ATTACKS = ("type1", "type2")
 PARTS = ("damage", "adapters")
@@ -274,14 +274,8 @@ def footnotes(protocol: Protocol, points: Sequence[Point]) -> list[str]:
 
 
 @click.command()
-@click.option("--lfw", type=click.Path(), help="LFW in Bob's layout, aligned to 112 x 112.")
-@click.option(
-    "--database",
-    type=click.Choice(["lfw", "demo"]),
-    default="lfw",
-    show_default=True,
-    help="demo: the faces that ship with the package, of people who do not exist.",
-)
+@lfw_option
+@database_option
 @click.option("--decoder", type=click.Path(path_type=Path), help="Default: the shipped one.")
 @click.option(
     "--faces",

@@ -38,7 +38,7 @@ from bob_recon_plugin.report.table import notes, short
 from bob_recon_plugin.scores import Scores
 
 from .fast_attack import KINDS, Protocol, System, cosine, read_protocol
-from .results import _database, rate_cell
+from .results import _database, database_option, lfw_option, rate_cell
 
 ATTACKS = KINDS[2:]
 SCHEMES: dict[str, Scheme] = {
@@ -293,14 +293,8 @@ def fewer(protocol: Protocol, attacks: int) -> Protocol:
 
 
 @click.command()
-@click.option("--lfw", type=click.Path(), help="LFW in Bob's layout, aligned to 112 x 112.")
-@click.option(
-    "--database",
-    type=click.Choice(["lfw", "demo"]),
-    default="lfw",
-    show_default=True,
-    help="demo: the faces that ship with the package, of people who do not exist.",
-)
+@lfw_option
+@database_option
 @click.option(
     "--decoder", type=click.Path(path_type=Path), help="Instead of the one shipped for arcface-mbf."
 )

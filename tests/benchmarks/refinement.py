@@ -26,7 +26,7 @@ from bob_recon_plugin.report.table import short
 from bob_recon_plugin.scores import Scores
 
 from .fast_attack import KINDS, Protocol, System, cosine, read_protocol
-from .results import _database, rate_cell
+from .results import _database, database_option, lfw_option, rate_cell
 
 _FMR = 1e-3
 _TIMED = 8  # faces
@@ -171,8 +171,8 @@ def table(rows: Sequence[Row], names: Sequence[str]) -> str:
 
 @click.command()
 @click.argument("decoders", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--lfw", type=click.Path(), help="LFW in Bob's layout, aligned to 112 x 112.")
-@click.option("--database", type=click.Choice(["lfw", "demo"]), default="lfw", show_default=True)
+@lfw_option
+@database_option
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder that keeps embeddings.")
 @click.option("--judge", default="edgeface-s", show_default=True, help="The other recogniser.")
 @click.option("-n", "number", default=300, show_default=True, help="Attacks of each type.")

@@ -248,17 +248,22 @@ def draw_sheet(protocol: Protocol, entries: Sequence[Entry], chosen: Sequence[in
 
 # -- the command -------------------------------------------------------------
 
-
-@click.command()
-@click.argument("decoders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--lfw", type=click.Path(), help="LFW in Bob's layout, aligned to 112 x 112.")
-@click.option(
+lfw_option = click.option(
+    "--lfw", type=click.Path(), help="LFW in Bob's layout, aligned to 112 x 112."
+)
+database_option = click.option(
     "--database",
     type=click.Choice(["lfw", "demo"]),
     default="lfw",
     show_default=True,
     help="demo: the faces that ship with the package, of people who do not exist.",
 )
+
+
+@click.command()
+@click.argument("decoders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@lfw_option
+@database_option
 @click.option("--label", "--labels", "labels", multiple=True, help="Name of a decoder, in order.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Every digit.")
 @click.option(
