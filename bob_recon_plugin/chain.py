@@ -113,7 +113,8 @@ def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
         that a file in the chain may set: ``decoder`` (path), ``reentry``
         ("camera" or "recognizer"), ``attacks``, ``keep_faces``, ``resources``,
         ``batch_size``, ``part_size``, ``inverted``, ``leak``, ``embeddings``; see
-        AttackPipeline. ``refinement``: parameters of a RefinedReconstructor.
+        AttackPipeline. ``refinement``: parameters of a RefinedReconstructor. ``portraits``: of
+        the FaceReconstructor.
     number : int, optional
         Of the attack that it must be, from 1 to 5, by what the attacker knows; see
         :class:`~bob_recon_plugin.threat.Threat`.
@@ -160,6 +161,8 @@ def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
     options = {name: context[name] for name in _OPTIONS if context.get(name) is not None}
     if "batch_size" in options:
         reconstructor.set_params(batch_size=options["batch_size"])
+    if context.get("portraits"):
+        reconstructor.set_params(portraits=True)
     if context.get("refinement") is not None:
         from .refinement import RefinedReconstructor
 

@@ -388,12 +388,13 @@ def _settings(estimator: Any) -> str:
 
 
 def _decoder_of(reconstructor: Any, card: Any) -> dict[str, Any]:
-    return {
+    about = {
         "name": card.decoder,
         "recognizer": card.recognizer,
         "preset": card.preset,
         "sha256": sha256(reconstructor.checkpoint),
     }
+    return about | ({"portraits": True} if getattr(reconstructor, "portraits", False) else {})
 
 
 def _step_of(step: Any) -> str:

@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from . import decoders
+from ._geometry import FFHQ_EYES, FFHQ_SIDE
 from ._validation import existing_file, finite_matrix
 
 _LOADING = threading.Lock()
@@ -66,6 +68,9 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         grey level at most.
     device : str
         "cpu", "cuda", "cuda:1", ...; "auto" is "cuda" where there is one.
+    portraits : bool
+        Whole pictures of 1024 x 1024 pixels, aligned as FFHQ is, from a decoder that
+        draws such (:class:`~bob_recon_plugin.decoders.GeneratorPrior`). They take 3 MB each.
 
     Examples
     --------
@@ -84,8 +89,10 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         recognizer_sha256: str | None = None,
         batch_size: int = 32,
         device: str = "auto",
+        portraits: bool = False,
     ):
         self.checkpoint = checkpoint
+        self.portraits = portraits
         self.recognizer = recognizer
         self.recognizer_sha256 = recognizer_sha256
         self.batch_size = batch_size
@@ -123,12 +130,13 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
             f"pass one embedding a row as {card.recognizer} makes them.",
         )
         _warn_of_scale(rows, card)
-        height, width = decoder.image_size  # type: ignore[misc]
-        faces = np.empty((len(rows), 3, height, width), dtype=np.uint8)
+        draw: Any = decoder.portraits if self.portraits else decoder
+        size = (FFHQ_SIDE, FFHQ_SIDE) if self.portraits else decoder.image_size
+        faces = np.empty((len(rows), 3, *size), dtype=np.uint8)  # type: ignore[misc]
         with torch.inference_mode():
             for start in range(0, len(rows), self.batch_size):
                 batch = torch.from_numpy(rows[start : start + self.batch_size]).to(device)
-                decoded = (255 * decoder(batch)).round_().to(torch.uint8)
+                decoded = (255 * draw(batch)).round_().to(torch.uint8)
                 faces[start : start + self.batch_size] = decoded.cpu().numpy()
         return faces
 
@@ -152,8 +160,12 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         return self
 
     def card(self) -> decoders.ModelCard:
-        """Return the model card of the checkpoint, without loading its weights."""
-        return decoders.read_card(self.checkpoint)
+        """Return the model card of the checkpoint, without loading its weights.
+
+        Of portraits its ``positions`` are FFHQ's.
+        """
+        card = decoders.read_card(self.checkpoint)
+        return replace(card, positions=FFHQ_EYES) if self.portraits else card
 
     def _ready(self) -> tuple[torch.nn.Module, decoders.ModelCard, str]:
         if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
@@ -162,6 +174,11 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
             )
         device = torch_device(self.device)
         decoder, card = shared_decoder(self.checkpoint, device)
+        if self.portraits and not hasattr(decoder, "portraits"):
+            raise ValueError(
+                f"`portraits` must be False for faces of {card.decoder}, got {self.portraits!r}; "
+                "train a decoder with `--decoder generator`."
+            )
         _check_recognizer(card, self.recognizer, self.recognizer_sha256)
         return decoder, card, device
 

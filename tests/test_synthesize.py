@@ -13,11 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from bob_recon_plugin._geometry import FFHQ_EYES
 from bob_recon_plugin.cli import recon
 from bob_recon_plugin.database import load_image
 from bob_recon_plugin.recognizers import BOB_POSITIONS
 from bob_recon_plugin.training import generator, synthesize
-from bob_recon_plugin.training.crop import FFHQ_EYES, EyeCropper
+from bob_recon_plugin.training.crop import EyeCropper
 from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.prepare import prepare
 from tests.faces import DEMO
@@ -170,8 +171,14 @@ def test_prepare_takes_the_folder():
     np.testing.assert_array_equal(FaceDataset("nobody-mbf").faces([2])[0], face)
 
 
-@pytest.mark.parametrize("package", ["openvino", "random_face"])
-def test_a_missing_package_is_told_before_any_work(package, monkeypatch):
+@pytest.mark.parametrize(
+    ("package", "remedy"),
+    [
+        ("openvino", "run `pip install openvino`"),
+        ("random_face", "run `pip install --no-deps random-face==2021.7.21.1`"),
+    ],
+)
+def test_a_missing_package_is_told_before_any_work(package, remedy, monkeypatch):
     real = importlib.util.find_spec
 
     def without(name, *more):
@@ -181,9 +188,7 @@ def test_a_missing_package_is_told_before_any_work(package, monkeypatch):
     monkeypatch.setattr(generator.importlib.util, "find_spec", without)
     result = command("-n", 2, "-o", "out")
     assert result.exit_code == 2
-    assert f"got no package `{package}`; run `pip install openvino`" in " ".join(
-        result.output.split()
-    )
+    assert f"got no package `{package}`; {remedy}" in " ".join(result.output.split())
     assert not Path("out").exists()
 
 

@@ -14,10 +14,8 @@ from . import _options
 )
 @click.option(
     "--preset",
-    type=click.Choice(["icip2022", "tifs2024", "best"]),
-    default="best",
-    show_default=True,
-    help="Losses, rates, batches.",
+    type=click.Choice(["icip2022", "tifs2024", "best", "prior"]),
+    help="Losses, rates, batches. Default: best, and prior for --decoder generator.",
 )
 @click.option(
     "--set",
@@ -26,16 +24,17 @@ from . import _options
     callback=_options.pairs_like("NAME=VALUE", "; as in --set nobody=8"),
     metavar="NAME=VALUE",
     help="Set one part of the preset otherwise: a field (batch_size, epochs, learning_rate, "
-    "beta2, halve_every, warmup_steps, nobody, pixel_share, mirror, jitter, ema) or the weight of "
-    "a loss term (mse, mae, dssim, perceptual, identity, identity_cosine; 0 takes it out).",
+    "beta2, halve_every, warmup_steps, nobody, pixel_share, mirror, jitter, ema, departure, "
+    "draft_share) or the weight of a loss term (mse, mae, dssim, perceptual, identity, "
+    "identity_cosine; 0 takes it out).",
 )
 @click.option(
     "--decoder",
-    type=click.Choice(["dscasconv", "nbnet", "linear"]),
+    type=click.Choice(["dscasconv", "nbnet", "generator", "linear"]),
     default="dscasconv",
     show_default=True,
-    help="The network of the paper, an earlier one to compare with (NbNet), or the closed-form "
-    "linear baseline (seconds).",
+    help="The network of the paper, an earlier one to compare with (NbNet), styles of a generator "
+    "of photographs (needs the package random-face), or the closed-form linear baseline (seconds).",
 )
 @click.option(
     "--width",
@@ -101,7 +100,7 @@ from . import _options
 def train(
     data: tuple[str, ...],
     output: str,
-    preset: str,
+    preset: str | None,
     settings: dict[str, str],
     decoder: str,
     alpha: float,
@@ -141,6 +140,7 @@ def train(
     from bob_recon_plugin.training.run import Plan, train_linear
     from bob_recon_plugin.training.run import train as run
 
+    preset = preset or ("prior" if decoder == "generator" else "best")
     with told_to_user():
         dataset = open_datasets(data)
         if decoder == "linear":

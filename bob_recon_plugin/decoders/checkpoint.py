@@ -21,6 +21,7 @@ from .._files import whole_or_nothing
 from .._validation import existing_file, one_of
 from .card import ModelCard
 from .dscasconv import DSCasConv
+from .generator_prior import GeneratorPrior
 from .linear import LinearDecoder
 from .nbnet import NbNet
 
@@ -29,6 +30,7 @@ DECODERS: dict[str, type[nn.Module]] = {
     "dscasconv": DSCasConv,
     "nbnet": NbNet,
     "linear": LinearDecoder,
+    "generator": GeneratorPrior,
 }
 
 #: Rises when older code could no longer read the files.
@@ -55,7 +57,7 @@ def save(
     ----------
     path : path
         File to write, by custom ``.safetensors``. An existing file is replaced.
-    decoder : DSCasConv, NbNet or LinearDecoder
+    decoder : DSCasConv, NbNet, LinearDecoder or GeneratorPrior
     card : ModelCard
         Its fields ``decoder`` and ``decoder_parameters`` are taken from ``decoder``,
         and ``versions`` from this installation where it is empty.

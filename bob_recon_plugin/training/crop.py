@@ -9,11 +9,9 @@ import cv2
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from .._geometry import FFHQ_EYES, FFHQ_SIDE, eye_points, similarity
 from ..database._annotations import Positions, eye_positions
 
-#: Eyes (y, x) in FFHQ's 1024 x 1024 images, the same in every one.
-FFHQ_SIDE = 1024
-FFHQ_EYES: Positions = {"reye": (480.0, 380.0), "leye": (480.0, 650.0)}
 _ENLARGE = 2.0  # times at most; beyond, there is no face to learn
 
 
@@ -47,19 +45,6 @@ def ffhq_eyes(image_size: tuple[int, int]) -> Positions:
 def _scaled(coordinate: float, scale: float) -> float:
     """Where the centre of a pixel lies once its image is scaled."""
     return (coordinate + 0.5) * scale - 0.5
-
-
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the 2 x 3 rotation, scale and shift that moves two points (x, y) onto two others."""
-    turn = complex(*(target[1] - target[0])) / complex(*(source[1] - source[0]))
-    matrix = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
-    shift = target.mean(axis=0) - matrix @ source.mean(axis=0)
-    return np.hstack([matrix, shift[:, None]])
-
-
-def _points(positions: Mapping[str, tuple[float, float]]) -> np.ndarray:
-    """Right and left eye as (x, y) rows."""
-    return np.array([positions["reye"][::-1], positions["leye"][::-1]], dtype=np.float64)
 
 
 class EyeCropper(TransformerMixin, BaseEstimator):
@@ -110,8 +95,8 @@ class EyeCropper(TransformerMixin, BaseEstimator):
         if not isinstance(annotations, Mapping) or not {"reye", "leye"} <= set(annotations):
             raise ValueError("there are no eye positions (reye, leye)")
         eyes = {eye: annotations[eye] for eye in ("reye", "leye")}
-        source = _points(eye_positions("annotations", eyes))
-        target = _points(self.positions)
+        source = eye_points(eye_positions("annotations", eyes))
+        target = eye_points(self.positions)
         _check_eyes(source, target, image.shape[1:])
         height, width = self.image_size
         shrunk, warp = _shrink(cv2.merge([*image]), similarity(source, target))

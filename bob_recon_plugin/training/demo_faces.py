@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from .._geometry import FFHQ_EYES
 from ..database import ALIGNED_POSITIONS
 from ..recognizers import RecognizerTransformer
-from .crop import FFHQ_EYES, EyeCropper
+from .crop import EyeCropper
 from .generator import Generator
 
 _PEOPLE, _PICTURES = 40, 4

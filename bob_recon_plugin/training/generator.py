@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._files import sha256
+from ..decoders import generator_folder
 
-_INSTALL = (
-    "run `pip install openvino` and `pip install --no-deps random-face==2021.7.21.1` (with its "
-    "dependencies, which are not used here, it brings Jupyter)."
-)
 _NETWORKS = ("MappingNetwork", "SynthesisNetwork")
 
 
@@ -42,7 +38,12 @@ class Generator:
     """
 
     def __init__(self) -> None:
-        folder = _models()
+        if importlib.util.find_spec("openvino") is None:
+            raise FileNotFoundError(
+                "the generator must be installed, got no package `openvino`; "
+                "run `pip install openvino`."
+            )
+        folder = generator_folder()
         import openvino
 
         core = openvino.Core()
@@ -69,17 +70,3 @@ class Generator:
 def _run(model: Any, values: np.ndarray) -> np.ndarray:
     request = model.create_infer_request()  # one a call: a request is not shared by threads
     return request.infer({0: values})[model.output(0)]
-
-
-def _models() -> Path:
-    """Folder of the two networks."""
-    if importlib.util.find_spec("openvino") is None:
-        raise FileNotFoundError(
-            f"the generator must be installed, got no package `openvino`; {_INSTALL}"
-        )
-    spec = importlib.util.find_spec("random_face")
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
-            f"the generator must be installed, got no package `random_face`; {_INSTALL}"
-        )
-    return Path(spec.submodule_search_locations[0]) / "data"

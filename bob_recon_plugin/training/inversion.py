@@ -12,12 +12,14 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from .. import losses
+from ..decoders import GeneratorPrior
 from ..recognizers.jitter import Watched
 from .batches import FaceBatches, generator
 from .nobody import NobodysEmbeddings
 from .presets import Preset
 
 _HELD_OUT, _NOBODY = 512, 128  # reconstructions looked at in a validation
+_OF_PRIOR = 48  # of the generator prior: each takes half a second of a core
 _BATCH = 64
 
 
@@ -61,11 +63,13 @@ class Inversion(pl.LightningModule):
         self.decoder = decoder
         self.average = copy.deepcopy(decoder).eval().requires_grad_(False) if preset.ema else None
         self.preset, self.batches, self.steps, self.every = preset, batches, steps, every
+        self.prior = isinstance(decoder, GeneratorPrior)
         self.watched = None if judge is None else Watched(judge)
         self.loss = losses.Loss(preset.weights, self.watched, perceptual)
         self.pixel_loss = self._without_identity() if preset.pixel_share else None
         self.nobody: NobodysEmbeddings | None = None
-        if judge is not None and batches.judged_by_recognizer:
+        # there is no picture of nobody for the prior to find
+        if judge is not None and batches.judged_by_recognizer and not self.prior:
             fitted = batches.embeddings[batches.training].flatten(0, 1)
             self.nobody = NobodysEmbeddings(fitted)
 
@@ -130,11 +134,16 @@ class Inversion(pl.LightningModule):
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = self.preset.rate(step, self.steps, len(self.batches.training))
         targets, embeddings, wanted, random, pixels_only = self._draw(step)
+        if self.prior:
+            self.decoder.draft = step < round(self.preset.draft_share * self.steps)
         decoded = self.decoder(embeddings)
         if self.watched is not None:
             self.watched.generator = random if self.preset.jitter else None
         loss = self.pixel_loss if pixels_only and self.pixel_loss is not None else self.loss
         terms = loss(decoded, targets, wanted)
+        if self.prior and self.preset.departure:
+            terms["departure"] = self.decoder.departure(embeddings)
+            terms["total"] = terms["total"] + self.preset.departure * terms["departure"]
         self.terms = {name: value.detach() for name, value in terms.items()}
         return terms["total"]
 
@@ -148,7 +157,7 @@ class Inversion(pl.LightningModule):
         """Reconstruct held-out faces, and embeddings of nobody, and measure."""
         if self.watched is not None:
             self.watched.generator = None
-        rows = self.batches.held_out[:_HELD_OUT]
+        rows = self.batches.held_out[: _OF_PRIOR if self.prior else _HELD_OUT]
         found: dict[str, list[torch.Tensor]] = {}
         for start in range(0, len(rows), _BATCH):
             block = rows[start : start + _BATCH]

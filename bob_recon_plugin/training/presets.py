@@ -46,6 +46,11 @@ class Preset:
         half of the time, with noise of 0.01.
     ema : float
         Decay a step of the averaged weights, which are the result; 0: no average.
+    departure : float
+        Weight of :meth:`~bob_recon_plugin.decoders.GeneratorPrior.departure`, of the generator
+        prior alone.
+    draft_share : float
+        First part of the training, in [0, 1], in which the generator prior draws drafts.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -60,6 +65,8 @@ class Preset:
     mirror: bool = False
     jitter: bool = False
     ema: float = 0.0
+    departure: float = 0.0
+    draft_share: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -75,6 +82,10 @@ class Preset:
                 raise ValueError(
                     f"`{name}` must be positive and finite, got {getattr(self, name)}."
                 )
+        if not 0 <= self.departure < float("inf"):
+            raise ValueError(f"`departure` must be at least 0 and finite, got {self.departure}.")
+        if not 0 <= self.draft_share <= 1:
+            raise ValueError(f"`draft_share` must lie in [0, 1], got {self.draft_share}.")
         for name in ("pixel_share", "ema", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}.")
@@ -109,7 +120,7 @@ def _cosine(progress: float) -> float:
 
 
 #: ``icip2022`` and ``tifs2024`` are the published trainings (whether the second took 200 epochs
-#: is uncertain), ``best`` is ours.
+#: is uncertain), ``best`` is ours, and so is ``prior``, of the generator prior.
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "icip2022": Preset(weights=losses.PRESETS["icip2022"], epochs=100, halve_every=10),
@@ -127,6 +138,19 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             jitter=True,
             ema=0.998,
         ),
+        "prior": Preset(
+            weights=MappingProxyType({"identity_cosine": 1.0}),
+            batch_size=16,
+            epochs=2,
+            learning_rate=7e-4,
+            beta2=0.99,
+            warmup_steps=20,
+            mirror=True,
+            jitter=True,
+            ema=0.99,
+            departure=0.1,
+            draft_share=0.85,
+        ),
     }
 )
 
@@ -136,7 +160,7 @@ def get(name: str, settings: Mapping[str, str] | None = None) -> Preset:
 
     Parameters
     ----------
-    name : {"icip2022", "tifs2024", "best"}
+    name : {"icip2022", "tifs2024", "best", "prior"}
     settings : mapping of str to str
         Text of the new value by field; a term of the loss is a field too
         (``{"identity": "0.1", "ema": "0"}``), and its weight 0 takes it out.

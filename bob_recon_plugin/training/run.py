@@ -18,7 +18,8 @@ from .. import losses, recognizers, run_record
 from .._files import sha256
 from .._memory import keep_freed_memory
 from .._validation import existing_file, one_of
-from ..decoders import DSCasConv, LinearDecoder, ModelCard, NbNet, save
+from ..decoders import DSCasConv, GeneratorPrior, LinearDecoder, ModelCard, NbNet, save
+from ..decoders.mobilestylegan import shared_generator
 from .batches import FaceBatches
 from .callbacks import KeepBest, KeepState, Log, Progress, Samples
 from .dataset import FaceDataset
@@ -31,7 +32,7 @@ from .start import start_from
 logger = logging.getLogger(__name__)
 
 #: Decoders that learn step by step.
-NETWORKS = {"dscasconv": DSCasConv, "nbnet": NbNet}
+NETWORKS = {"dscasconv": DSCasConv, "nbnet": NbNet, "generator": GeneratorPrior}
 
 DECODER, STATE, LOG, SAMPLES = "decoder.safetensors", "last.ckpt", "log.csv", "samples"
 
@@ -69,7 +70,8 @@ class Plan:
         Own copy of torchvision's weights for the perceptual term; None: downloaded.
     vgg16_layers : tuple of str
         Of :class:`~bob_recon_plugin.losses.Perceptual`.
-    decoder : {"dscasconv", "nbnet"}
+    decoder : {"dscasconv", "nbnet", "generator"}
+        The last is the :class:`~bob_recon_plugin.decoders.GeneratorPrior`, which has no width.
     """
 
     preset: str
@@ -217,7 +219,11 @@ def _decoder(dataset: FaceDataset, plan: Plan) -> nn.Module:
     if height != width:
         raise ValueError(f"faces must be square for {plan.decoder}, got {height} x {width}.")
     torch.manual_seed(plan.seed)  # here: loading a recogniser draws random numbers too
-    decoder = NETWORKS[plan.decoder](about.embedding_size, plan.width, height)
+    if plan.decoder == "generator":
+        shared_generator("cpu")  # a missing package is told before any work
+        decoder = GeneratorPrior(about.embedding_size, about.positions, height)
+    else:
+        decoder = NETWORKS[plan.decoder](about.embedding_size, plan.width, height)
     if plan.start is not None:
         start_from(decoder, plan.start, dataset)
     return decoder.to(memory_format=torch.channels_last)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..decoders import ModelCard, load
+from ..decoders import GeneratorPrior, ModelCard, load
 from ..recognizers import RecognizerTransformer
 from .adapting import linear_map
 from .dataset import FaceDataset
@@ -50,7 +50,13 @@ def _check(
             f"`start_from` must be a {type(decoder).__name__}, got {type(source).__name__} in "
             f"{checkpoint}; train without it."
         )
-    if (source.width, source.output_size) != (decoder.width, decoder.output_size):
+    if isinstance(decoder, GeneratorPrior):
+        if card.recognizer_sha256 != dataset.about.recognizer_sha256:
+            raise ValueError(
+                f"`start_from` must be a generator prior of {dataset.about.recognizer}, got one of "
+                f"{card.recognizer} in {checkpoint}; train without it."
+            )
+    elif (source.width, source.output_size) != (decoder.width, decoder.output_size):
         raise ValueError(
             f"`start_from` must have width {decoder.width:g} and faces of {decoder.output_size} "
             f"pixels, got {source.width:g} and {source.output_size} in {checkpoint}; "

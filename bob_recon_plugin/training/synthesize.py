@@ -13,10 +13,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from .._files import whole_or_nothing
+from .._geometry import FFHQ_EYES
 from ..recognizers import get
 from ..run_record import versions, write_json
 from ._folder import take
-from .crop import FFHQ_EYES, EyeCropper
+from .crop import EyeCropper
 from .generator import Generator
 from .prepare import MANIFEST
 

@@ -37,7 +37,9 @@ class Row:
     threshold: float
 
 
-def draw(originals: np.ndarray, rows: Sequence[Row], caption: Sequence[str]) -> Image.Image:
+def draw(
+    originals: np.ndarray, rows: Sequence[Row], caption: Sequence[str], side: int = _SIDE
+) -> Image.Image:
     """Draw the originals, twelve across, and under each the reconstruction of every decoder.
 
     Parameters
@@ -47,25 +49,27 @@ def draw(originals: np.ndarray, rows: Sequence[Row], caption: Sequence[str]) -> 
     rows : sequence of Row
     caption : sequence of str
         Lines below the faces.
+    side : int
+        Of a face on the sheet, in pixels.
 
     Returns
     -------
     Image
     """
-    cell = _SIDE + _TEXT
+    cell = side + _TEXT
     bands = [slice(start, start + _ACROSS) for start in range(0, len(originals), _ACROSS)]
     across = min(_ACROSS, len(originals))
-    band_height = _SIDE + _GAP + len(rows) * cell + 2 * _GAP
-    width = _LABEL + across * (_SIDE + _GAP) + _GAP
+    band_height = side + _GAP + len(rows) * cell + 2 * _GAP
+    width = _LABEL + across * (side + _GAP) + _GAP
     height = len(bands) * band_height + len(caption) * _TEXT + 2 * _GAP
     sheet = Image.new("RGB", (width, height), "white")
     for number, band in enumerate(bands):
         top = _GAP + number * band_height
-        _draw_line(sheet, top, "original", originals[band])
+        _draw_line(sheet, side, top, "original", originals[band])
         for r, row in enumerate(rows):
-            at = top + _SIDE + _GAP + r * cell
-            _draw_line(sheet, at, row.label, row.faces[band])
-            _draw_cosines(sheet, at + _SIDE + 2, row.cosines[band], row.threshold)
+            at = top + side + _GAP + r * cell
+            _draw_line(sheet, side, at, row.label, row.faces[band])
+            _draw_cosines(sheet, side, at + side + 2, row.cosines[band], row.threshold)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     for line, text in enumerate(caption):
         at = len(bands) * band_height + _GAP + line * _TEXT
@@ -73,25 +77,29 @@ def draw(originals: np.ndarray, rows: Sequence[Row], caption: Sequence[str]) -> 
     return sheet
 
 
-def _left(column: int) -> int:
-    return _LABEL + column * (_SIDE + _GAP)
+def _left(column: int, side: int = _SIDE) -> int:
+    return _LABEL + column * (side + _GAP)
 
 
-def _draw_line(sheet: Image.Image, top: int, label: str, faces: np.ndarray) -> None:
+def _draw_line(sheet: Image.Image, side: int, top: int, label: str, faces: np.ndarray) -> None:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     for line, text in enumerate(_wrapped(label, pen, font)):
         pen.text((_GAP, top + 36 + 18 * line), text, fill="black", font=font)
     for column, face in enumerate(faces):
-        picture = Image.fromarray(face.transpose(1, 2, 0)).resize((_SIDE, _SIDE))
-        sheet.paste(picture, (_left(column), top))
+        picture = Image.fromarray(face.transpose(1, 2, 0)).resize((side, side))
+        sheet.paste(picture, (_left(column, side), top))
 
 
-def _draw_cosines(sheet: Image.Image, top: int, cosines: np.ndarray, threshold: float) -> None:
+def _draw_cosines(
+    sheet: Image.Image, side: int, top: int, cosines: np.ndarray, threshold: float
+) -> None:
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     for column, value in enumerate(cosines):
         opens = value >= threshold
         text = f"{value:.2f}" + ("" if opens else " rejected")
-        pen.text((_left(column), top), text, fill=_ACCEPTED if opens else _REJECTED, font=font)
+        pen.text(
+            (_left(column, side), top), text, fill=_ACCEPTED if opens else _REJECTED, font=font
+        )
 
 
 def _wrapped(label: str, pen: ImageDraw.ImageDraw, font: object) -> list[str]:

@@ -1,0 +1,26 @@
+"""Where eyes lie, and the map that moves two of them onto two others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+Eyes = Mapping[str, tuple[float, float]]
+
+#: Eyes (y, x) in FFHQ's 1024 x 1024 images, the same in every one.
+FFHQ_SIDE = 1024
+FFHQ_EYES: dict[str, tuple[float, float]] = {"reye": (480.0, 380.0), "leye": (480.0, 650.0)}
+
+
+def eye_points(positions: Eyes) -> np.ndarray:
+    """Right and left eye as (x, y) rows."""
+    return np.array([positions["reye"][::-1], positions["leye"][::-1]], dtype=np.float64)
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the 2 x 3 rotation, scale and shift that moves two points (x, y) onto two others."""
+    turn = complex(*(target[1] - target[0])) / complex(*(source[1] - source[0]))
+    matrix = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    shift = target.mean(axis=0) - matrix @ source.mean(axis=0)
+    return np.hstack([matrix, shift[:, None]])
