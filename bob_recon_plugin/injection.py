@@ -134,6 +134,14 @@ def leaked_templates(
     return templates
 
 
+def through(leak: Sequence[Any], rows: np.ndarray, subjects: Sequence[str]) -> np.ndarray:
+    """Templates of n subjects behind what happens to them: shapes (n, m) to (n, d)."""
+    for step in leak:
+        more = (subjects,) if getattr(step, "needs_subjects", False) else ()
+        rows = step.transform(rows, *more)
+    return rows
+
+
 def as_vectors(template: Sample) -> np.ndarray:
     """Embeddings that a template consists of, of shape (k, d).
 
@@ -270,12 +278,8 @@ class Presenter:
         self, owners: Sequence[tuple[Sample, str]], vectors: Sequence[np.ndarray]
     ) -> np.ndarray:
         """Stolen vectors, of shape (n, d), as the decoder will see them."""
-        rows = np.stack(vectors)
         subjects = [str(template.subject_id) for template, _ in owners]
-        for step in self.leak:
-            more = (subjects,) if getattr(step, "needs_subjects", False) else ()
-            rows = step.transform(rows, *more)
-        return rows
+        return through(self.leak, np.stack(vectors), subjects)
 
     def _faces(self, owners: Sequence[tuple[Sample, str]], vectors: np.ndarray) -> Iterator[Sample]:
         """Faces in the order of the vectors, decoded a batch at a time."""

@@ -37,6 +37,7 @@ from bob_recon_plugin.protection import (
     InvertProtection,
     MLPHash,
     ProtectedComparison,
+    ProtectTemplates,
     QuantisedEmbedding,
     RandomProjection,
     attackers_key,
@@ -472,6 +473,26 @@ def test_with_the_key_the_embedding_is_estimated(number):
     if scheme.keyed:  # another system's tokens tell nothing
         lost = InvertProtection(scheme, "stolen", 3, SIZE, 21.5).transform(stolen, subjects)
         assert abs(cosines(lost, rows).mean()) < 0.06
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=repr)
+def test_templates_are_protected_under_the_key_of_their_subject(scheme):
+    rows, subjects = drawn(6), ["a", "b", "a", "c", "c", "a"]
+    found = ProtectTemplates(scheme, seed=5).transform(rows, subjects)
+    for row, subject, protected in zip(rows, subjects, found, strict=True):
+        alone = scheme.protect(row[None], subjects_key(5, subject))[0]
+        np.testing.assert_allclose(protected, alone, atol=1e-4)
+    with pytest.raises(ValueError, match="`subjects` must be the owners of 6 embeddings, got 1"):
+        ProtectTemplates(scheme).transform(rows, ["a"])
+
+
+def test_templates_of_another_scheme_are_refused():
+    stolen = BioHashing(bits=8).protect(drawn(2), subjects_key(0, "a"))
+    attack = InvertProtection(BioHashing(bits=16), "stolen", 0, SIZE, 20.0)
+    with pytest.raises(
+        ValueError, match=r"templates of BioHashing\(bits=16\), of length 16, got 8"
+    ):
+        attack.transform(stolen, ["a", "a"])
 
 
 @pytest.mark.parametrize("scheme", KEYED, ids=repr)

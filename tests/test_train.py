@@ -21,14 +21,18 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from bob_recon_plugin import losses, recognizers
+from bob_recon_plugin._validation import InputError
 from bob_recon_plugin.cli import recon
 from bob_recon_plugin.decoders import DSCasConv, LinearDecoder, ModelCard, load, save
+from bob_recon_plugin.leaks import QuantizedLeak
+from bob_recon_plugin.protection import BioHashing, InvertProtection, ProtectTemplates
 from bob_recon_plugin.recognizers import RecognizerTransformer
 from bob_recon_plugin.training import presets, run
 from bob_recon_plugin.training.adapting import linear_map
 from bob_recon_plugin.training.batches import FaceBatches, generator
 from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.inversion import update_average
+from bob_recon_plugin.training.leaking import leaked
 from bob_recon_plugin.training.nobody import NobodysEmbeddings
 from bob_recon_plugin.training.run import Plan, train
 from bob_recon_plugin.training.start import start_from
@@ -398,3 +402,65 @@ def test_command_tells_what_is_wrong_before_it_works(options, message, data, tmp
     assert done.exit_code == 2
     assert message in " ".join(done.output.split())
     assert not output.exists() or not list(output.glob("*.safetensors"))
+
+
+# --- what leaked ---
+
+
+def a_leak() -> list:
+    scheme = BioHashing()
+    return [ProtectTemplates(scheme), InvertProtection(scheme, "stolen", embedding_norm=20.0)]
+
+
+def test_the_decoder_sees_what_leaked_and_the_judge_the_embedding(dataset, tmp_path):
+    steps = a_leak()
+    found = leaked(dataset, steps, tmp_path)
+    by_hand = steps[1].transform(
+        steps[0].transform(dataset.embeddings[:, 1], dataset.keys), dataset.keys
+    )
+    np.testing.assert_allclose(found[:, 1], by_hand, atol=1e-4)
+    batches = FaceBatches(dataset, 0, dataset.embeddings, found)
+    rows, side = np.array([3, 9]), torch.tensor([True, False])
+    _, seen = batches.take(rows, side)
+    np.testing.assert_array_equal(seen, found[rows, [1, 0]])
+    wanted = batches.wanted(rows, seen, side)
+    np.testing.assert_array_equal(wanted, dataset.embeddings[rows, [1, 0]])
+    assert not np.allclose(seen, wanted, atol=0.1)
+
+
+def test_a_training_behind_a_leak_goes_on_where_it_stopped(dataset, tmp_path):
+    whole = train(dataset, tmp_path / "whole", plan(leak=tuple(a_leak())))
+    _, card = load(whole)
+    assert "behind [ProtectTemplates(scheme=BioHashing(bits=512))" in card.preset
+    assert "nobody': 0" in card.preset
+    plain = train(dataset, tmp_path / "plain", plan())
+    assert "behind" not in load(plain)[1].preset
+    # what was kept is read, not made again
+    kept = np.load(tmp_path / "whole" / "leaked.npy")
+    np.save(tmp_path / "whole" / "leaked.npy", np.zeros_like(kept))
+    assert not leaked(dataset, a_leak(), tmp_path / "whole").any()
+    with pytest.raises(InputError, match="leak"):  # another leak is another training
+        train(dataset, tmp_path / "whole", plan(leak=(QuantizedLeak(bits=2),)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "`leak` must be an existing file"),
+        ("other = 1", "`leak` must be defined in"),
+        ("leak = 3", "`leak` must be a list of transformers, got 3"),
+    ],
+)
+def test_a_file_without_a_leak_is_told(text, message, data, tmp_path):
+    path = tmp_path / "leak.py"
+    if text:
+        path.write_text(text)
+    options = ["train", str(data), "--leak", str(path), "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(recon, options)
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+
+
+def test_a_leak_that_ends_elsewhere_is_told(dataset, tmp_path):
+    with pytest.raises(ValueError, match="`leak` must end at embeddings of 512 dimensions, got 64"):
+        leaked(dataset, [ProtectTemplates(BioHashing(bits=64))], tmp_path)

@@ -57,6 +57,13 @@ from . import _options
     "attacker has embeddings and a proxy's gradients, or with `none` nothing but pixels. "
     "Default: the model of DATA itself, the white box.",
 )
+@click.option(
+    "--leak",
+    type=click.Path(),
+    metavar="FILE",
+    help="Python file that says `leak = [...]`, as before `recon` in a chain: the decoder learns "
+    "from templates as an attacker gets them, for instance estimated from protected ones.",
+)
 @click.option("--steps", type=click.IntRange(1), help="Length; default: the preset's epochs.")
 @click.option(
     "--every",
@@ -107,6 +114,7 @@ def train(
     start_from: str | None,
     vgg16: str | None,
     vgg16_layers: str,
+    leak: str | None,
     force: bool,
     **plan: object,
 ) -> None:
@@ -129,6 +137,10 @@ def train(
         bob bio recon train data --judge edgeface-s -o black-box
 
     \b
+    Photographs, by a generator of faces (pip install --no-deps random-face==2021.7.21.1):
+        bob bio recon train data --decoder generator -o photographs
+
+    \b
     The loss of the paper, another weight of its identity term:
         bob bio recon train data --preset icip2022 --set identity=0.1 -o icip
     """
@@ -137,6 +149,7 @@ def train(
     from bob_recon_plugin._validation import told_to_user
     from bob_recon_plugin.training import presets
     from bob_recon_plugin.training.dataset import open_datasets
+    from bob_recon_plugin.training.leaking import read_leak
     from bob_recon_plugin.training.run import Plan, train_linear
     from bob_recon_plugin.training.run import train as run
 
@@ -156,6 +169,7 @@ def train(
                     vgg16=Path(vgg16) if vgg16 else None,
                     vgg16_layers=tuple(vgg16_layers.split(",")),
                     decoder=decoder,
+                    leak=read_leak(leak) if leak else (),
                     **plan,  # type: ignore[arg-type]
                 ),
                 force,

@@ -17,6 +17,7 @@ from .mlp_hash import MLPHash
 from .projection import RandomProjection
 from .quantised import QuantisedEmbedding
 from .scheme import Scheme
+from .stored import ProtectTemplates
 
 __all__ = [
     "SCENARIOS",
@@ -24,6 +25,7 @@ __all__ = [
     "IndexOfMax",
     "InvertProtection",
     "MLPHash",
+    "ProtectTemplates",
     "ProtectedComparison",
     "QuantisedEmbedding",
     "RandomProjection",

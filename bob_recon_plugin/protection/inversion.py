@@ -45,11 +45,10 @@ class InvertProtection(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    The decoder is the one for unprotected embeddings. A decoder that is
-    trained on protected templates is not built: where there is no key, or one
-    for everybody, ``bob bio recon prepare`` could store them in the place of
-    embeddings; where every subject has a key, the network would have to read
-    the key as well.
+    The decoder may be the one for unprotected embeddings, or one that was
+    trained on estimates of protected templates, behind :class:`ProtectTemplates`
+    (``bob bio recon train --leak``): the estimate takes care of the key, which
+    a network would have to read otherwise.
 
     References
     ----------
@@ -125,10 +124,20 @@ class InvertProtection(TransformerMixin, BaseEstimator):
                 f"`embedding_norm` must be a positive number, got {self.embedding_norm}; take that "
                 "of the decoder's card, or the mean norm of the recogniser's embeddings."
             )
+        self._check_length(rows)
         found = np.empty((len(rows), self.embedding_size), dtype=np.float32)
         for key, owned in places(self._keys(len(rows), subjects)).items():
             found[owned] = estimate(self.scheme, rows[owned], key, self.embedding_size)
         return unit(found) * np.float32(self.embedding_norm)
+
+    def _check_length(self, rows: np.ndarray) -> None:
+        one = np.ones((1, self.embedding_size), np.float32)
+        length = self.scheme.protect(one, attackers_key(self.seed)).shape[1]
+        if rows.shape[1] != length:
+            raise ValueError(
+                f"`X` must be templates of {self.scheme!r}, of length {length}, got "
+                f"{rows.shape[1]}; name the scheme that the system has."
+            )
 
     def _keys(self, n: int, subjects: Sequence[object] | None) -> list[int]:
         """Keys under which to invert each of n templates."""

@@ -32,13 +32,21 @@ class FaceBatches:
     wanted : float32 ndarray of shape (n, 2, e), optional
         What the judge of a training makes of every face, and of its mirror image.
         Default: the stored embeddings, whose recognition model then judges.
+    leaked : float32 ndarray of shape (n, 2, d), optional
+        What the decoder sees in the place of the stored embeddings.
     """
 
-    def __init__(self, dataset: FaceDataset, seed: int, wanted: np.ndarray | None = None):
+    def __init__(
+        self,
+        dataset: FaceDataset,
+        seed: int,
+        wanted: np.ndarray | None = None,
+        leaked: np.ndarray | None = None,
+    ):
         self.dataset, self.seed = dataset, seed
         held_out = dataset.validation
         self.training, self.held_out = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        self.embeddings = torch.from_numpy(dataset.embeddings)
+        self.embeddings = torch.from_numpy(dataset.embeddings if leaked is None else leaked)
         self._wanted = None if wanted is None else torch.from_numpy(wanted)
         self._resident: torch.Tensor | None = None
         self._order = lru_cache(maxsize=2)(self._shuffled)

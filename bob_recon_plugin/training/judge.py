@@ -84,13 +84,13 @@ class Judge:
         """Load the model; None for none. The leaked one is not touched by another judge."""
         return None if self.name == NONE else recognizers.load_module(self.name)
 
-    def limited(self, preset: Preset) -> Preset:
+    def limited(self, preset: Preset, leaks: bool = False) -> Preset:
         """Return the preset without what this judge cannot give.
 
-        Embeddings of nobody have no face that a proxy could see: faces take their place. Without
-        a judge the identity terms go.
+        Embeddings of nobody have no face that a proxy could see, and no template that could leak:
+        faces take their place. Without a judge the identity terms go.
         """
-        if self.proxy:
+        if self.proxy or (leaks and self.name != NONE):
             return replace(preset, nobody=0, batch_size=preset.samples)
         if self.name != NONE:
             return preset

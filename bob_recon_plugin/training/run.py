@@ -26,6 +26,8 @@ from .dataset import FaceDataset
 from .inversion import Inversion
 from .judge import FILE_NAME as WANTED
 from .judge import NONE, Judge
+from .leaking import FILE_NAME as LEAKED
+from .leaking import leaked
 from .presets import Preset
 from .start import start_from
 
@@ -72,6 +74,9 @@ class Plan:
         Of :class:`~bob_recon_plugin.losses.Perceptual`.
     decoder : {"dscasconv", "nbnet", "generator"}
         The last is the :class:`~bob_recon_plugin.decoders.GeneratorPrior`, which has no width.
+    leak : tuple of transformers
+        What happens to a template before an attacker's decoder sees it, as of
+        :class:`~bob_recon_plugin.pipeline.AttackPipeline`; the judge sees the embedding itself.
     """
 
     preset: str
@@ -89,6 +94,7 @@ class Plan:
     vgg16: Path | None = None
     vgg16_layers: tuple[str, ...] = losses.PERCEPTUAL_LAYERS
     decoder: str = "dscasconv"
+    leak: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("device", self.device, ("auto", "cpu", "cuda"))
@@ -134,11 +140,11 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
         _check_recognizer(dataset)
     if plan.start is not None:
         judge.check_start(plan.start)
-    plan = replace(plan, settings=judge.limited(plan.settings))
+    plan = replace(plan, settings=judge.limited(plan.settings, bool(plan.leak)))
     steps = plan.length(int((~dataset.validation).sum()))
     plan = replace(plan, steps=steps)
     _claim(dataset, output, plan, judge, force)
-    batches = FaceBatches(dataset, plan.seed, judge.wanted(dataset, output))
+    batches = _batches(dataset, output, plan, judge)
     decoder = _decoder(dataset, plan)
     module = Inversion(
         decoder, judge.load(), plan.settings, batches, steps, plan.every, _perceptual(plan)
@@ -154,6 +160,15 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
     if trainer.interrupted:
         raise KeyboardInterrupt
     return output / DECODER
+
+
+def _batches(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge) -> FaceBatches:
+    wanted = judge.wanted(dataset, output)
+    if not plan.leak:
+        return FaceBatches(dataset, plan.seed, wanted)
+    if wanted is None:
+        wanted = dataset.embeddings
+    return FaceBatches(dataset, plan.seed, wanted, leaked(dataset, plan.leak, output))
 
 
 def train_linear(dataset: FaceDataset, output: Path, alpha: float, force: bool = False) -> Path:
@@ -184,6 +199,7 @@ def _data(dataset: FaceDataset) -> dict[str, Any]:
 def _identity(dataset: FaceDataset, plan: Plan, judge: Judge) -> dict[str, Any]:
     """What decides the weights."""
     return {
+        **({"leak": [repr(step) for step in plan.leak]} if plan.leak else {}),
         "judge": [judge.name, judge.sha256],
         "decoder": plan.decoder,
         "data": _data(dataset),
@@ -209,7 +225,7 @@ def _start_hash(plan: Plan) -> str | None:
 def _claim(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge, force: bool) -> None:
     run_record.claim(output, _identity(dataset, plan, judge), [output / SAMPLES], force)
     if force:
-        for name in (STATE, LOG, DECODER, WANTED):
+        for name in (STATE, LOG, DECODER, WANTED, LEAKED):
             (output / name).unlink(missing_ok=True)
 
 
@@ -297,7 +313,9 @@ def _keep(
 ) -> None:
     metrics = {f"held-out faces: {k}": round(v, 4) for k, v in module.measured.items()}
     start = f", started from {origin[:16]}" if origin else ""
-    preset = f"{plan.preset}, step {step} of {plan.steps}{start}: {plan.settings.describe()}"
+    behind = f", behind {list(plan.leak)}" if plan.leak else ""
+    about = f"{plan.preset}, step {step} of {plan.steps}{start}{behind}"
+    preset = f"{about}: {plan.settings.describe()}"
     metrics["training: minutes"] = round(module.minutes, 1)
     versions = {**run_record.versions(), "device": _device_name(module.device, plan.devices)}
     card = replace(
