@@ -33,6 +33,7 @@ from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.training import presets
 from tests.benchmarks import (
     ablation,
+    attackers,
     fast_attack,
     refinement,
     results,
@@ -405,6 +406,50 @@ def test_refinements_of_decoders_for_other_models_are_not_mixed(tmp_path):
     done = CliRunner().invoke(refinement.refinement, [*decoders, "--database", "demo"])
     assert done.exit_code == 2
     assert "must be made for one recogniser, got arcface-mbf, other" in " ".join(
+        done.output.split()
+    )
+
+
+# --- several attackers, several systems ---
+
+
+def test_the_table_of_attackers_holds_what_the_attack_finds(lfw, tmp_path, monkeypatch):
+    monkeypatch.setattr(attackers, "_database", lambda *_: lfw)
+    linear = LinearDecoder(512)
+    linear.bias.fill_(0.5)  # grey faces
+    card = replace(a_card("ridge, alpha 0.3"), judge="none")
+    grey = save(tmp_path / "grey.safetensors", linear, card)
+    options = ["--lfw", "x", "-n", "2", "--attacked", NAME, "--device", "cpu"]
+    labels = ["--label", "ours", "--label", "grey"]
+    writes = ["--sheet", str(tmp_path / "sheet.png")]
+    done = CliRunner().invoke(
+        attackers.attackers, [str(shipped_decoder()), str(grey), *options, *labels, *writes]
+    )
+    assert done.exit_code == 0, done.output
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    header, _, first, second = ([c.strip() for c in line[2:-2].split(" | ")] for line in lines)
+    assert len(header) == len(first) == len(second) == 11
+    assert first[:3] == ["ours", NAME, "1"]
+    assert second[:3] == ["grey", "none", "3"]
+    assert first[2:6] == first[6:10]  # here the other system is the same
+    ours = of_ours(lfw, NAME, shipped_decoder())
+    means = [
+        np.mean([v + 1 for (kind, *_), v in ours.items() if kind == wanted][:2])
+        for wanted in ("type1", "type2")
+    ]
+    assert first[5] == " / ".join(f"{mean:.3f}" for mean in means)
+    assert second[3].startswith("0 % (0/2")
+    with Image.open(tmp_path / "sheet.png") as picture:
+        side = attackers._SIDE
+        assert picture.size[1] > 3 * side
+        face = np.asarray(picture)[8 + side // 2, sheet._LABEL + side // 2]
+    assert face.std() > 0
+
+
+def test_labels_are_one_a_decoder():
+    done = CliRunner().invoke(attackers.attackers, ["--label", "a", "--label", "b"])
+    assert done.exit_code == 2
+    assert "`--label` must be there once for each of 1 decoders, got 2" in " ".join(
         done.output.split()
     )
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import pickle
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from bob.bio.base.pipelines import execute_pipeline_simple
 from click.testing import CliRunner
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from bob_recon_plugin import chain
 from bob_recon_plugin._geometry import FFHQ_EYES
 from bob_recon_plugin.cli import recon
+from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase
 from bob_recon_plugin.decoders import (
     GeneratorPrior,
     LinearDecoder,
@@ -27,13 +33,14 @@ from bob_recon_plugin.decoders import (
 )
 from bob_recon_plugin.decoders.card import FFHQ_POSITIONS
 from bob_recon_plugin.decoders.mobilestylegan import LAYERS, STYLE_SIZE, upsampled
+from bob_recon_plugin.recognizers import bob_pipeline
 from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.training import presets
 from bob_recon_plugin.training import run as training
 from bob_recon_plugin.training.crop import EyeCropper
 from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.run import Plan, train
-from tests.faces import prepared
+from tests.faces import DEMO, prepared
 
 SIZE = 6
 
@@ -72,7 +79,7 @@ class Drawn(nn.Module):
         self.drafts += len(styles)
         return self.picture(styles, 256)
 
-    def half(self, styles: torch.Tensor) -> torch.Tensor:
+    def medium(self, styles: torch.Tensor) -> torch.Tensor:
         self.finished += len(styles)
         return self.picture(styles, 512)
 
@@ -162,8 +169,8 @@ def test_the_last_layers_share_a_style_and_others_have_their_own(drawn):
 def test_memory_holds_few_faces_and_the_batch_changes_nothing(drawn):
     decoder, x = moved(GeneratorPrior(SIZE)), torch.randn(5, SIZE)
     largest = []
-    half = drawn.half
-    drawn.half = lambda styles: largest.append(len(styles)) or half(styles)
+    medium = drawn.medium
+    drawn.medium = lambda styles: largest.append(len(styles)) or medium(styles)
     together = decoder(x)
     assert max(largest) == 2
     apart = torch.cat([decoder(row[None]) for row in x])
@@ -177,7 +184,7 @@ def test_gradients_are_those_of_drawing_all_at_once(drawn):
     found = [p.grad.clone() for p in decoder.parameters()]
     decoder.zero_grad()
     styles = decoder.styles(x)
-    faces = decoder._crop(F.avg_pool2d(drawn.half(styles), 2)).clamp(0, 1)
+    faces = decoder._crop(F.avg_pool2d(drawn.medium(styles), 2)).clamp(0, 1)
     faces.square().mean().backward()
     for one, parameter in zip(found, decoder.parameters(), strict=True):
         torch.testing.assert_close(one, parameter.grad)
@@ -243,6 +250,33 @@ def test_other_decoders_have_no_portraits(tmp_path):
     path = save(tmp_path / "l.safetensors", LinearDecoder(SIZE), ModelCard("a", SIZE))
     with pytest.raises(ValueError, match="`portraits` must be False for faces of linear, got True"):
         FaceReconstructor(path, portraits=True).validate()
+
+
+def test_portraits_enter_at_the_camera(drawn, dataset, tmp_path):
+    """The chain's option: whole pictures are what the system under attack sees and crops."""
+    about = dataset.about
+    card = ModelCard(about.recognizer, 512, about.recognizer_sha256)
+    path = save(tmp_path / "p.safetensors", moved(GeneratorPrior()), card)
+    with zipfile.ZipFile(DEMO) as archive:
+        archive.extractall(tmp_path / "people", archive.namelist()[:8])
+    database = FolderDatabase(tmp_path / "people", fixed_positions=ALIGNED_POSITIONS)
+    system = bob_pipeline("arcface-mbf", None, ALIGNED_POSITIONS)
+    context = {"pipeline": system, "database": database, "decoder": str(path), "portraits": True}
+    attack = chain.attack(context | {"attacks": ("type1",)})
+    assert attack.identity["decoder"]["portraits"] is True
+    plain = chain.attack(context | {"portraits": False})
+    assert "portraits" not in plain.identity["decoder"]
+    execute_pipeline_simple(
+        pipeline=attack, database=database, output=str(tmp_path / "out"), dask_client=None,
+        groups=["dev"], write_metadata_scores=True, checkpoint=False, dask_n_partitions=None,
+        dask_partition_size=None, dask_n_workers=None,
+    )  # fmt: skip
+    face, _ = (tmp_path / "out" / "faces" / "type1").rglob("*.png")
+    with Image.open(face) as picture:
+        assert picture.size == (1024, 1024)
+    with open(tmp_path / "out" / "scores-dev.csv", newline="") as file:
+        kinds = [row["probe_attack_type"] for row in csv.DictReader(file)]
+    assert kinds.count("type1") == 2
 
 
 # --- training ---
@@ -356,10 +390,10 @@ def test_its_faces_are_those_of_openvino():
     with torch.inference_mode():
         style = generator.styles(torch.from_numpy(noise))
         face = generator(style)[0]
-        half = generator.half(style)[0]
+        medium = generator.medium(style)[0]
     np.testing.assert_allclose(style[0, :4], STYLE, atol=1e-4)
     np.testing.assert_allclose(face[:, 500, 300:700:200].flatten(), PIXELS, atol=3e-4)
-    torch.testing.assert_close(half, F.avg_pool2d(face, 2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(medium, F.avg_pool2d(face, 2), atol=1e-4, rtol=0)
 
 
 @needs_generator
@@ -379,7 +413,7 @@ def test_drafts_are_near_finished_faces():
     with torch.inference_mode():
         noise = torch.randn(4, STYLE_SIZE, generator=torch.Generator().manual_seed(5))
         styles = generator.styles(noise)
-        draft, finished = generator.draft(styles), F.avg_pool2d(generator.half(styles), 2)
+        draft, finished = generator.draft(styles), F.avg_pool2d(generator.medium(styles), 2)
     left = (draft - finished).square().mean() / (finished - finished.mean(0)).square().mean()
     assert left < 0.25
     # what was fitted without gradients serves calls with them

@@ -102,7 +102,7 @@ class GeneratorPrior(nn.Module):
         if self.training and self.draft:
             faces = generator.draft(styles)
         else:
-            faces = _few_at_once(lambda some: _shrunk(generator.half(some)), styles)
+            faces = _few_at_once(lambda some: _shrunk(generator.medium(some)), styles)
         return self._crop(faces).clamp(0, 1)
 
     def portraits(self, embeddings: torch.Tensor) -> torch.Tensor:

@@ -138,7 +138,7 @@ class MobileStyleGAN(nn.Module):
         """
         return (upsampled(self._wavelets(styles)) + 1) / 2
 
-    def half(self, styles: torch.Tensor) -> torch.Tensor:
+    def medium(self, styles: torch.Tensor) -> torch.Tensor:
         """Draw faces of (n, 3, 512, 512): the averages of each 2 x 2 pixels."""
         return (self._wavelets(styles)[:, :3] / 2 + 1) / 2
 
@@ -163,7 +163,7 @@ class MobileStyleGAN(nn.Module):
         layers = iter([styles] * LAYERS if styles.ndim == 2 else styles.unbind(1))
         x = self.first(self.start.expand(len(styles), -1, -1, -1), next(layers))
         for level in self.levels[:levels]:
-            for part in level:
+            for part in level:  # type: ignore[attr-defined]
                 x = part(x, next(layers))
         return x, layers
 
@@ -181,10 +181,10 @@ class MobileStyleGAN(nn.Module):
     @torch.no_grad()
     def _fit_draft(self) -> None:
         """Least squares from channels at 128 x 128, and one, to the pixels that each covers."""
-        gram, cross = 0, 0
+        gram = cross = torch.zeros(1, dtype=torch.float64, device=self.mean.device)
         for style in self.styles(_noise(_FACES).to(self.mean.device))[:, None]:
             x, _ = self._features(style, _DRAFT_LEVELS)
-            face = F.pixel_unshuffle(F.avg_pool2d(self.half(style), 2), 2)
+            face = F.pixel_unshuffle(F.avg_pool2d(self.medium(style), 2), 2)
             rows = F.pad(x[0].flatten(1), (0, 0, 0, 1), value=1.0).double()
             gram, cross = gram + rows @ rows.T, cross + rows @ face[0].flatten(1).T.double()
         found = torch.linalg.solve(gram + 1e-3 * torch.diag(gram.diagonal()), cross).T.float()
@@ -263,8 +263,8 @@ class _Upsampling(nn.Module):
 class _Convolution(nn.Module):
     """A modulated convolution (3 x 3, or depthwise and pointwise), noise, bias, rectifier."""
 
-    weights: torch.Tensor
-    added: torch.Tensor
+    noise: torch.Tensor
+    bias: torch.Tensor
 
     def __init__(self, graph: Graph, *nodes: str):
         super().__init__()
@@ -281,7 +281,7 @@ class _Convolution(nn.Module):
         for kernel in self.kernels:
             groups = x.shape[1] // kernel.shape[1]
             x = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2, groups=groups)
-        return F.leaky_relu(x + self.noise + self.bias, _SLOPE)
+        return F.leaky_relu_(x.add_(self.noise).add_(self.bias), _SLOPE)
 
 
 class _Mapping(nn.Module):

@@ -63,13 +63,12 @@ class Inversion(pl.LightningModule):
         self.decoder = decoder
         self.average = copy.deepcopy(decoder).eval().requires_grad_(False) if preset.ema else None
         self.preset, self.batches, self.steps, self.every = preset, batches, steps, every
-        self.prior = isinstance(decoder, GeneratorPrior)
         self.watched = None if judge is None else Watched(judge)
         self.loss = losses.Loss(preset.weights, self.watched, perceptual)
         self.pixel_loss = self._without_identity() if preset.pixel_share else None
         self.nobody: NobodysEmbeddings | None = None
         # there is no picture of nobody for the prior to find
-        if judge is not None and batches.judged_by_recognizer and not self.prior:
+        if judge is not None and batches.judged_by_recognizer and self.prior is None:
             fitted = batches.embeddings[batches.training].flatten(0, 1)
             self.nobody = NobodysEmbeddings(fitted)
 
@@ -81,6 +80,11 @@ class Inversion(pl.LightningModule):
     def result(self) -> nn.Module:
         """The decoder that is kept: the averaged one where the preset averages."""
         return self.average or self.decoder
+
+    @property
+    def prior(self) -> GeneratorPrior | None:
+        """The decoder, where it is a generator prior."""
+        return self.decoder if isinstance(self.decoder, GeneratorPrior) else None
 
     @property
     def goal(self) -> str:
@@ -134,15 +138,15 @@ class Inversion(pl.LightningModule):
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = self.preset.rate(step, self.steps, len(self.batches.training))
         targets, embeddings, wanted, random, pixels_only = self._draw(step)
-        if self.prior:
-            self.decoder.draft = step < round(self.preset.draft_share * self.steps)
+        if self.prior is not None:
+            self.prior.draft = step < round(self.preset.draft_share * self.steps)
         decoded = self.decoder(embeddings)
         if self.watched is not None:
             self.watched.generator = random if self.preset.jitter else None
         loss = self.pixel_loss if pixels_only and self.pixel_loss is not None else self.loss
         terms = loss(decoded, targets, wanted)
-        if self.prior and self.preset.departure:
-            terms["departure"] = self.decoder.departure(embeddings)
+        if self.prior is not None and self.preset.departure:
+            terms["departure"] = self.prior.departure(embeddings)
             terms["total"] = terms["total"] + self.preset.departure * terms["departure"]
         self.terms = {name: value.detach() for name, value in terms.items()}
         return terms["total"]
@@ -157,7 +161,7 @@ class Inversion(pl.LightningModule):
         """Reconstruct held-out faces, and embeddings of nobody, and measure."""
         if self.watched is not None:
             self.watched.generator = None
-        rows = self.batches.held_out[: _OF_PRIOR if self.prior else _HELD_OUT]
+        rows = self.batches.held_out[: _OF_PRIOR if self.prior is not None else _HELD_OUT]
         found: dict[str, list[torch.Tensor]] = {}
         for start in range(0, len(rows), _BATCH):
             block = rows[start : start + _BATCH]
