@@ -371,6 +371,7 @@ def test_a_missing_package_is_told_before_any_work(monkeypatch, dataset, tmp_pat
     mobilestylegan.shared_generator.cache_clear()
     with pytest.raises(FileNotFoundError, match="got no package `random_face`; run `pip install"):
         train(dataset, tmp_path / "out", plan())
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_of_another_network_are_refused(monkeypatch, tmp_path):

@@ -621,6 +621,14 @@ def test_the_table_is_of_the_fast_attack_and_keeps_what_it_decoded(tmp_path, mon
     system = fast_attack.System("arcface-mbf", protocol)
     enrolled = system.enrolled()
     reconstructor = FaceReconstructor(shipped_decoder())
+    few = benchmark.cases(["own", "stolen"], "mlp-hash")
+    assert [(case.label[:4], case.token) for case in few] == [
+        ("none", ""),
+        ("MLP-", "own"),
+        ("MLP-", "stolen"),
+    ]
+    with pytest.raises(ValueError, match="`only` must be in a name of BioHashing, 512 bits"):
+        benchmark.cases(only="fuzzy")
     plain, *_ = cases = benchmark.cases(["stolen"])
     found = benchmark.measure(plain, system, enrolled, reconstructor)
     attacked = fast_attack.attack(shipped_decoder(), system, enrolled)

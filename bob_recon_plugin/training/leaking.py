@@ -65,15 +65,16 @@ def leaked(dataset: FaceDataset, steps: Sequence[Any], folder: Path) -> np.ndarr
             return kept
     found = np.empty(wanted, np.float32)
     for start in tqdm(range(0, len(dataset), _BATCH), desc="leak", unit="batch", disable=None):
-        rows = slice(start, min(start + _BATCH, len(dataset)))
-        for side in (0, 1):
-            got = through(steps, dataset.embeddings[rows, side], dataset.keys[rows])
-            if got.shape[1] != wanted[2]:
-                raise ValueError(
-                    f"`leak` must end at embeddings of {wanted[2]} dimensions, got {got.shape[1]}; "
-                    "put InvertProtection behind ProtectTemplates."
-                )
-            found[rows, side] = got
+        rows = slice(start, start + _BATCH)
+        subjects = dataset.keys[rows]
+        both = dataset.embeddings[rows].swapaxes(0, 1).reshape(-1, wanted[2])
+        got = through(steps, both, [*subjects, *subjects])  # both sides of a face under its key
+        if got.shape[1] != wanted[2]:
+            raise ValueError(
+                f"`leak` must end at embeddings of {wanted[2]} dimensions, got {got.shape[1]}; "
+                "put InvertProtection behind ProtectTemplates."
+            )
+        found[rows] = got.reshape(2, -1, wanted[2]).swapaxes(0, 1)
     with whole_or_nothing(path) as part, part.open("wb") as stream:
         np.save(stream, found)
     return found

@@ -135,6 +135,8 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
     FileNotFoundError, ValueError
         Before the training starts, for what is missing or does not fit.
     """
+    if plan.decoder == "generator":
+        shared_generator("cpu")  # a missing package is told before any work
     judge = Judge.of(plan.judge, dataset)
     if judge.name == dataset.about.recognizer:
         _check_recognizer(dataset)
@@ -236,7 +238,6 @@ def _decoder(dataset: FaceDataset, plan: Plan) -> nn.Module:
         raise ValueError(f"faces must be square for {plan.decoder}, got {height} x {width}.")
     torch.manual_seed(plan.seed)  # here: loading a recogniser draws random numbers too
     if plan.decoder == "generator":
-        shared_generator("cpu")  # a missing package is told before any work
         decoder = GeneratorPrior(about.embedding_size, about.positions, height)
     else:
         decoder = NETWORKS[plan.decoder](about.embedding_size, plan.width, height)

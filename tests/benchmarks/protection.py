@@ -92,12 +92,23 @@ class Case:
         return [InvertProtection.before(card, self.scheme, self.scenario, seed)]
 
 
-def cases(tokens: Sequence[str] = tuple(TOKENS)) -> list[Case]:
-    """All of the table: the unprotected system, each scheme with each token, what has no key."""
-    keyed = [(label, scheme) for label, scheme in SCHEMES.items() if scheme.keyed]
+def cases(tokens: Sequence[str] = tuple(TOKENS), only: str = "") -> list[Case]:
+    """All of the table: the unprotected system, each scheme with each token, what has no key.
+
+    Schemes without ``only`` in their names are left out.
+
+    Raises
+    ------
+    ValueError
+        When none is left.
+    """
+    chosen = {label: s for label, s in SCHEMES.items() if only.lower() in label.lower()}
+    if not chosen:
+        raise ValueError(f"`only` must be in a name of {', '.join(SCHEMES)}, got {only!r}.")
+    keyed = [(label, scheme) for label, scheme in chosen.items() if scheme.keyed]
     return [
         Case("none"),
-        *(Case(label, scheme) for label, scheme in SCHEMES.items() if not scheme.keyed),
+        *(Case(label, scheme) for label, scheme in chosen.items() if not scheme.keyed),
         *(Case(label, scheme, token) for token in tokens for label, scheme in keyed),
     ]
 
@@ -306,6 +317,7 @@ def fewer(protocol: Protocol, attacks: int) -> Protocol:
     default=tuple(TOKENS),
     help="Rows of these alone, beside those without key.",
 )
+@click.option("--only", default="", metavar="TEXT", help="Schemes with this in their names.")
 @click.option(
     "--attacks",
     type=click.IntRange(1),
@@ -318,6 +330,7 @@ def protection(
     database: str,
     decoder: Path | None,
     tokens: tuple[str, ...],
+    only: str,
     attacks: int | None,
     cache: Path | None,
     device: str,
@@ -333,6 +346,7 @@ def protection(
 
     with told_to_user():
         started = time.perf_counter()
+        chosen = cases(tokens, only)
         protocol = read_protocol(_database(database, lfw))
         if attacks is not None:
             protocol = fewer(protocol, attacks)
@@ -343,7 +357,7 @@ def protection(
         ).validate()
         enrolled = system.enrolled(cache)
         measured = []
-        for case in cases(tokens):
+        for case in chosen:
             measured.append(measure(case, system, enrolled, reconstructor, cache))
             click.echo(" | ".join(_cells(measured[-1])), err=True)  # each takes minutes
         click.echo(table(measured) + "\n")
