@@ -148,7 +148,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             mirror=True,
             jitter=True,
             ema=0.99,
-            departure=0.1,
+            departure=0.02,
             draft_share=0.85,
         ),
     }
