@@ -249,6 +249,11 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
     def _ready(self) -> tuple[nn.Module, nn.Module]:
         """Check everything; return recogniser and decoder."""
         self._check_parameters()
+        if getattr(self.reconstructor, "portraits", False):
+            raise ValueError(
+                "`reconstructor` must give crops to refine, got portraits=True; refine, or present "
+                "whole pictures."
+            )
         self.reconstructor.validate()
         device = torch_device(self.device)
         decoder, card = shared_decoder(self.checkpoint, device)

@@ -132,11 +132,14 @@ def test_readme_names_what_exists():
 
 def test_readme_python_runs():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    chained, leaking, used = blocks
     options: dict[str, object] = {}
-    exec(blocks[0], options)
+    exec(chained, options)
     assert options["attacks"] == ("type1",)
-    exec("\n".join(line for line in blocks[1].splitlines() if "import" in line), {})
+    exec(leaking, options)
+    protect, invert = options["leak"]
+    assert protect.scheme == invert.scheme
+    exec("\n".join(line for line in used.splitlines() if "import" in line), {})
 
 
 def test_the_test_command_is_the_one_that_ci_runs():

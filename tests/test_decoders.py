@@ -520,7 +520,7 @@ def changed_card(path, **changes):
 
 def test_unknown_decoders(file):
     changed_card(file, decoder="gan")
-    refuses(file, "one of the decoders dscasconv, nbnet, linear, got 'gan' in")
+    refuses(file, "one of the decoders dscasconv, nbnet, linear, generator, got 'gan' in")
 
 
 @pytest.mark.parametrize(

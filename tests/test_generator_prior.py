@@ -35,6 +35,7 @@ from bob_recon_plugin.decoders.card import FFHQ_POSITIONS
 from bob_recon_plugin.decoders.mobilestylegan import LAYERS, STYLE_SIZE, upsampled
 from bob_recon_plugin.recognizers import bob_pipeline
 from bob_recon_plugin.reconstructor import FaceReconstructor
+from bob_recon_plugin.refinement import RefinedReconstructor
 from bob_recon_plugin.training import presets
 from bob_recon_plugin.training import run as training
 from bob_recon_plugin.training.crop import EyeCropper
@@ -244,6 +245,12 @@ def test_faces_and_portraits_of_a_file(drawn, checkpoint):
     assert whole.card().positions == FFHQ_EYES
     for y, x in whole.card().positions.values():
         assert (pictures[:, :, int(y), int(x)] == 255).all()
+
+
+def test_whole_pictures_are_not_refined(drawn, checkpoint):
+    whole = FaceReconstructor(checkpoint, "a", device="cpu", portraits=True)
+    with pytest.raises(ValueError, match="must give crops to refine, got portraits=True"):
+        RefinedReconstructor(whole).validate()
 
 
 def test_other_decoders_have_no_portraits(tmp_path):

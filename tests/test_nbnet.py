@@ -190,7 +190,9 @@ def test_the_command_trains_it_and_tells_it_from_another(dataset, tmp_path):
 
 
 def test_a_plan_of_another_network_is_refused():
-    with pytest.raises(ValueError, match="`decoder` must be one of 'dscasconv', 'nbnet', got 'x'"):
+    with pytest.raises(
+        ValueError, match="`decoder` must be one of 'dscasconv', 'nbnet', 'generator', got 'x'"
+    ):
         Plan("best", presets.get("best"), decoder="x")
 
 
