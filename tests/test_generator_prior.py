@@ -57,7 +57,7 @@ needs_generator = pytest.mark.skipif(
 class Drawn(nn.Module):
     """A generator of one's own: a picture with dots for eyes, and colours that styles choose."""
 
-    def __init__(self, rank: int = 3):
+    def __init__(self):
         super().__init__()
         random = torch.Generator().manual_seed(1)
         self.register_buffer("mean", torch.zeros(STYLE_SIZE))

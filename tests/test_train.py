@@ -428,7 +428,7 @@ def test_the_decoder_sees_what_leaked_and_the_judge_the_embedding(dataset, tmp_p
     assert not np.allclose(seen, wanted, atol=0.1)
 
 
-def test_a_training_behind_a_leak_goes_on_where_it_stopped(dataset, tmp_path):
+def test_a_training_behind_a_leak_is_one_of_its_own(dataset, tmp_path):
     whole = train(dataset, tmp_path / "whole", plan(leak=tuple(a_leak())))
     _, card = load(whole)
     assert "behind [ProtectTemplates(scheme=BioHashing(bits=512))" in card.preset

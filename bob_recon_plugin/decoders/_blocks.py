@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
-from ._inputs import flat_embeddings
+from ._inputs import SquareDecoder, flat_embeddings
 
 _NATIVE_SIDE = 112
 
@@ -18,7 +18,7 @@ def scaled(channels: int, width: float) -> int:
     return max(8, int(channels * width / 8 + 0.5) * 8)
 
 
-class BlockDecoder(nn.Module, ABC):
+class BlockDecoder(SquareDecoder, ABC):
     """Upsampling blocks one after the other, then a convolution to RGB and a sigmoid.
 
     Parameters
@@ -33,16 +33,10 @@ class BlockDecoder(nn.Module, ABC):
     """
 
     def __init__(self, embedding_size: int = 512, width: float = 1.0, output_size: int = 112):
-        super().__init__()
-        if embedding_size < 1:
-            raise ValueError(f"`embedding_size` must be at least 1, got {embedding_size}.")
+        super().__init__(embedding_size, output_size)
         if not (width > 0 and math.isfinite(width)):
             raise ValueError(f"`width` must be positive and finite, got {width}.")
-        if output_size < 8:
-            raise ValueError(f"`output_size` must be at least 8 pixels, got {output_size}.")
-        self.embedding_size = embedding_size
         self.width = width
-        self.output_size = output_size
         blocks, channels = self._grown()
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Conv2d(channels, 3, 3, padding=1)
@@ -50,11 +44,6 @@ class BlockDecoder(nn.Module, ABC):
     @abstractmethod
     def _grown(self) -> tuple[list[nn.Module], int]:
         """Return the blocks, from one pixel to 112 x 112, and the channels of the last one."""
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of a face, in pixels."""
-        return self.output_size, self.output_size
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Decode a batch.

@@ -1,8 +1,40 @@
-"""What every decoder accepts."""
+"""What decoders accept, and the sizes that those of square faces have in common."""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
+
+
+class SquareDecoder(nn.Module):
+    """A decoder of square faces.
+
+    Parameters
+    ----------
+    embedding_size : int
+        Length ``d`` of an embedding.
+    output_size : int
+        Side of a face, in pixels.
+
+    Raises
+    ------
+    ValueError
+        For sizes that cannot be.
+    """
+
+    def __init__(self, embedding_size: int, output_size: int):
+        super().__init__()
+        if embedding_size < 1:
+            raise ValueError(f"`embedding_size` must be at least 1, got {embedding_size}.")
+        if output_size < 8:
+            raise ValueError(f"`output_size` must be at least 8 pixels, got {output_size}.")
+        self.embedding_size = embedding_size
+        self.output_size = output_size
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of a face, in pixels."""
+        return self.output_size, self.output_size
 
 
 def flat_embeddings(embeddings: torch.Tensor, size: int) -> torch.Tensor:

@@ -12,21 +12,21 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from .._geometry import FFHQ_EYES, FFHQ_SIDE, Eyes, eye_points, similarity
-from ._inputs import flat_embeddings
+from ._inputs import SquareDecoder, flat_embeddings
 from .card import FFHQ_POSITIONS
 from .mobilestylegan import LAYERS, STYLE_SIZE, MobileStyleGAN, shared_generator
 
 _MOVED = 17  # layers with a style of their own, to 128 x 128 pixels; the others share the last
 _HIDDEN = 512
 _RANK = 128
-_AT_ONCE = 2  # faces drawn at once, of some 0.2 GB each
+_AT_ONCE = 2  # faces drawn at once, which bounds the memory
 _SHRUNK = 256  # side from which the crop is cut: twice as fine as the crop
 
 
-class GeneratorPrior(nn.Module):
+class GeneratorPrior(SquareDecoder):
     """Decode embeddings with a generator of photographs, whose styles a small network chooses.
 
-    The network (2.2 M parameters) learns; the generator
+    The network (2.0 M parameters) learns; the generator
     (:class:`~.mobilestylegan.MobileStyleGAN`, from the package `random-face`)
     stays as it is, and is not in the file of a decoder. Each of its first 17 layers has a style of
     its own, near a common one. In training mode faces are drafts
@@ -61,14 +61,8 @@ class GeneratorPrior(nn.Module):
         positions: Eyes = FFHQ_POSITIONS,
         output_size: int = 112,
     ):
-        super().__init__()
-        if embedding_size < 1:
-            raise ValueError(f"`embedding_size` must be at least 1, got {embedding_size}.")
-        if output_size < 8:
-            raise ValueError(f"`output_size` must be at least 8 pixels, got {output_size}.")
-        self.embedding_size = embedding_size
+        super().__init__(embedding_size, output_size)
         self.positions = {eye: (float(y), float(x)) for eye, (y, x) in positions.items()}
-        self.output_size = output_size
         self.draft = True
         self.hidden = nn.Linear(embedding_size, _HIDDEN)
         features = embedding_size + _HIDDEN
@@ -78,11 +72,6 @@ class GeneratorPrior(nn.Module):
         for last in (self.common, self.own):  # the average face, first
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of a face, in pixels."""
-        return self.output_size, self.output_size
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Decode a batch.
@@ -97,8 +86,7 @@ class GeneratorPrior(nn.Module):
         Tensor of shape (n, 3, output_size, output_size)
             RGB in [0, 1].
         """
-        generator = self._generator()
-        styles = self._styles(generator, embeddings)
+        generator, styles = self._generator(), self.styles(embeddings)
         if self.training and self.draft:
             faces = generator.draft(styles)
         else:
@@ -113,8 +101,7 @@ class GeneratorPrior(nn.Module):
         Tensor of shape (n, 3, 1024, 1024)
             RGB in [0, 1].
         """
-        generator = self._generator()
-        styles = self._styles(generator, embeddings)
+        generator, styles = self._generator(), self.styles(embeddings)
         return _few_at_once(lambda some: generator(some).clamp(0, 1), styles)
 
     def departure(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -128,7 +115,10 @@ class GeneratorPrior(nn.Module):
 
     def styles(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Return the styles, of shape (n, 23, 512), that embeddings are decoded with."""
-        return self._styles(self._generator(), embeddings)
+        generator = self._generator()
+        common, own = self._moved(embeddings)
+        moved = generator.mean + (common[:, None] + own) @ generator.factor.T
+        return torch.cat([moved, moved[:, -1:].expand(-1, LAYERS - _MOVED, -1)], 1)
 
     def _moved(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = F.normalize(flat_embeddings(embeddings, self.embedding_size))
@@ -136,11 +126,6 @@ class GeneratorPrior(nn.Module):
         features = torch.cat([x, F.leaky_relu(self.hidden(x), 0.2)], 1)
         own = self.own(self.narrow(features)).unflatten(1, (_MOVED, STYLE_SIZE))
         return self.common(features), own
-
-    def _styles(self, generator: MobileStyleGAN, embeddings: torch.Tensor) -> torch.Tensor:
-        common, own = self._moved(embeddings)
-        moved = generator.mean + (common[:, None] + own) @ generator.factor.T
-        return torch.cat([moved, moved[:, -1:].expand(-1, LAYERS - _MOVED, -1)], 1)
 
     def _generator(self) -> MobileStyleGAN:
         return shared_generator(str(self.common.weight.device))

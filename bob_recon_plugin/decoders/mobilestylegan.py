@@ -16,13 +16,14 @@ from ._openvino_files import Graph
 
 #: Length of a style.
 STYLE_SIZE = 512
-_SLOPE = 0.2  # of the leaky rectifiers
 #: Styles that one image takes: one for each modulated layer.
 LAYERS = 23
-_LEVELS = 7  # from 4 x 4 to 512 x 512
-_DRAFT_LEVELS = 5  # to 128 x 128
+_SLOPE = 0.2  # of the leaky rectifiers
+_DRAFT_LEVELS = 5  # of 7: from 4 x 4 to 128 x 128 pixels
 _STYLES, _FACES = 6000, 80  # for what is fitted
 _SHA256 = {
+    "MappingNetwork.xml": "73e2096cad6e696e4af47df2477e048ab4c42c0e0dec83c7c66604822689e55b",
+    "SynthesisNetwork.xml": "7918fce515243954d3e06628cb39a23902d6b1d5d02932cc0c2faee7a2aeeedd",
     "MappingNetwork.bin": "212dd716bdb556e18db603ea97300d4fa3c872b878c726b2402fea80820e7305",
     "SynthesisNetwork.bin": "c7da15fa22d508c82e1c30dd6b4cdf67fe3ccdddaf85b310ee764dbf0c289645",
 }
@@ -136,39 +137,33 @@ class MobileStyleGAN(nn.Module):
         Tensor of shape (n, 3, 1024, 1024)
             RGB, about [0, 1], which single pixels leave; aligned as FFHQ is.
         """
-        return (upsampled(self._wavelets(styles)) + 1) / 2
+        return (upsampled(self._ended(*self._begun(styles))) + 1) / 2
 
     def medium(self, styles: torch.Tensor) -> torch.Tensor:
         """Draw faces of (n, 3, 512, 512): the averages of each 2 x 2 pixels."""
-        return (self._wavelets(styles)[:, :3] / 2 + 1) / 2
+        return _averages(self._ended(*self._begun(styles)))
 
     def draft(self, styles: torch.Tensor) -> torch.Tensor:
         """Draw faces of (n, 3, 256, 256) from the middle of the network, at a quarter of the cost.
 
         Channels at 128 x 128 pixels are taken to colours by a linear map, fitted to
-        finished faces of 80 styles when it is first needed, in half a minute of a core.
+        finished faces of 80 styles when it is first needed.
         """
         if not hasattr(self, "draft_weight"):
             with torch.inference_mode(False):
                 self._fit_draft()
-        found = F.conv2d(
-            self._features(styles, _DRAFT_LEVELS)[0], self.draft_weight, self.draft_bias
-        )
+        found = F.conv2d(self._begun(styles)[0], self.draft_weight, self.draft_bias)
         return F.pixel_shuffle(found, 2)
 
-    def _features(
-        self, styles: torch.Tensor, levels: int = _LEVELS
-    ) -> tuple[torch.Tensor, Iterator[torch.Tensor]]:
-        """Channels after some levels, and the styles that are left."""
+    def _begun(self, styles: torch.Tensor) -> tuple[torch.Tensor, Iterator[torch.Tensor]]:
+        """Channels at 128 x 128 pixels, and the styles that are left."""
         layers = iter([styles] * LAYERS if styles.ndim == 2 else styles.unbind(1))
         x = self.first(self.start.expand(len(styles), -1, -1, -1), next(layers))
-        for level in self.levels[:levels]:
-            for part in level:  # type: ignore[attr-defined]
-                x = part(x, next(layers))
-        return x, layers
+        return _through(self.levels[:_DRAFT_LEVELS], x, layers), layers
 
-    def _wavelets(self, styles: torch.Tensor) -> torch.Tensor:
-        x, layers = self._features(styles)
+    def _ended(self, x: torch.Tensor, layers: Iterator[torch.Tensor]) -> torch.Tensor:
+        """Haar bands of (n, 12, 512, 512), from what :meth:`_begun` returns."""
+        x = _through(self.levels[_DRAFT_LEVELS:], x, layers)
         return F.conv2d(x * self.modulation(next(layers)), self.weight, self.bias)
 
     @torch.no_grad()
@@ -183,13 +178,28 @@ class MobileStyleGAN(nn.Module):
         """Least squares from channels at 128 x 128, and one, to the pixels that each covers."""
         gram = cross = torch.zeros(1, dtype=torch.float64, device=self.mean.device)
         for style in self.styles(_noise(_FACES).to(self.mean.device))[:, None]:
-            x, _ = self._features(style, _DRAFT_LEVELS)
-            face = F.pixel_unshuffle(F.avg_pool2d(self.medium(style), 2), 2)
+            x, layers = self._begun(style)
+            finished = _averages(self._ended(x, layers))
+            face = F.pixel_unshuffle(F.avg_pool2d(finished, 2), 2)
             rows = F.pad(x[0].flatten(1), (0, 0, 0, 1), value=1.0).double()
             gram, cross = gram + rows @ rows.T, cross + rows @ face[0].flatten(1).T.double()
         found = torch.linalg.solve(gram + 1e-3 * torch.diag(gram.diagonal()), cross).T.float()
         self.register_buffer("draft_weight", found[:, :-1, None, None].contiguous())
         self.register_buffer("draft_bias", found[:, -1].contiguous())
+
+
+def _through(
+    levels: nn.ModuleList, x: torch.Tensor, layers: Iterator[torch.Tensor]
+) -> torch.Tensor:
+    for level in levels:
+        for part in level:  # type: ignore[attr-defined]
+            x = part(x, next(layers))
+    return x
+
+
+def _averages(wavelets: torch.Tensor) -> torch.Tensor:
+    """Faces of half the side, about [0, 1], from the Haar bands of an image in [-1, 1]."""
+    return (wavelets[:, :3] / 2 + 1) / 2
 
 
 def _noise(n: int) -> torch.Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 
 from bob_recon_plugin._validation import told_to_user
 from bob_recon_plugin.chain import shipped_decoder
-from bob_recon_plugin.decoders import ModelCard
+from bob_recon_plugin.decoders import DECODERS, ModelCard
 from bob_recon_plugin.recognizers import identify
 from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.report.table import short
@@ -24,7 +24,7 @@ from bob_recon_plugin.threat import Threat
 
 from . import sheet
 from .fast_attack import KINDS, Protocol, System, aligned, cosine, read_protocol
-from .refinement import _FMR, Seen, _inverted, first, judged, seconds
+from .refinement import _FMR, Seen, _inverted, first, footnote, judged, seconds
 from .results import _database, database_option, lfw_option, people, rate_cell
 
 _SIDE = 160  # of a face on the sheet, in pixels
@@ -112,7 +112,7 @@ def draw_sheet(
         found = cosine(templates, system.presented(faces, row.card.positions))
         threshold = row.seen[0].point.threshold
         drawn.append(sheet.Row(row.label, faces, found, threshold))
-        if row.card.decoder == "generator":
+        if hasattr(DECODERS[row.card.decoder], "portraits"):
             whole = reconstructor.set_params(portraits=True)
             pictures = whole.transform(templates)
             found = cosine(templates, system.presented(pictures, whole.card().positions))
@@ -176,17 +176,7 @@ def attackers(
             rows.append(row)
             click.echo(table([row], names).splitlines()[-1], err=True)  # it takes long
         click.echo(table(rows, names) + "\n")
-        sizes = {kind: len(protocol.pairs[kind]) for kind in KINDS}
-        points = [seen.point for seen in rows[0].seen]
-        limits = [
-            f"{name} {point.threshold:.3f} (TMR {rate_cell(point.tmr)})"
-            for name, point in zip(names, points, strict=True)
-        ]
-        click.echo(
-            f"- {protocol.name}: {sizes['type1']} attacks of Type-I and {sizes['type2']} of "
-            f"Type-II; thresholds at FMR {short(_FMR)} on {sizes['impostor']:,} impostors, as "
-            f"cosines: {'; '.join(limits)}."
-        )
+        click.echo(footnote(protocol, names, rows[0].seen))
         if picture is not None:
             drawn = draw_sheet(protocol, paths, rows, systems[0], enrolled[0], device)
             sheet.write(drawn, picture)

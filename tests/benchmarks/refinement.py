@@ -169,6 +169,20 @@ def table(rows: Sequence[Row], names: Sequence[str]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def footnote(protocol: Protocol, names: Sequence[str], seen: Sequence[Seen]) -> str:
+    """How many attacks a table is of, and the threshold and the TMR of each system."""
+    sizes = {kind: len(protocol.pairs[kind]) for kind in KINDS}
+    limits = [
+        f"{name} {one.point.threshold:.3f} (TMR {rate_cell(one.point.tmr)})"
+        for name, one in zip(names, seen, strict=True)
+    ]
+    return (
+        f"- {protocol.name}: the first {sizes['type1']} attacks of Type-I and the first "
+        f"{sizes['type2']} of Type-II; thresholds at FMR {short(_FMR)} on "
+        f"{sizes['impostor']:,} impostors, as cosines: {'; '.join(limits)}."
+    )
+
+
 @click.command()
 @click.argument("decoders", nargs=-1, type=click.Path(path_type=Path))
 @lfw_option
@@ -214,17 +228,7 @@ def refinement(
                 rows.append(row)
                 click.echo(table([row], names).splitlines()[-1], err=True)  # it takes long
         click.echo(table(rows, names) + "\n")
-        sizes = {kind: len(protocol.pairs[kind]) for kind in KINDS}
-        points = [seen.point for seen in (rows[0].own, rows[0].other)]
-        limits = [
-            f"{name} {point.threshold:.3f} (TMR {rate_cell(point.tmr)})"
-            for name, point in zip(names, points, strict=True)
-        ]
-        click.echo(
-            f"- {protocol.name}: the first {sizes['type1']} attacks of Type-I and the first "
-            f"{sizes['type2']} of Type-II; thresholds at FMR {short(_FMR)} on "
-            f"{sizes['impostor']:,} impostors, as cosines: {'; '.join(limits)}."
-        )
+        click.echo(footnote(protocol, names, (rows[0].own, rows[0].other)))
         click.echo(f"- Refinement: {given or 'its defaults'}; white box of the first model.")
 
 
