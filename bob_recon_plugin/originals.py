@@ -42,7 +42,12 @@ def crop(image: Any, eyes: Any, positions: Positions, size: tuple[int, int]) -> 
         image = np.stack([image] * 3)
     if eyes and {"reye", "leye"} <= set(eyes):
         image = FaceEyesNorm(dict(positions), size).transform(image, eyes)
-    picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+    return shrunk(np.clip(image, 0, 255).astype(np.uint8), size)
+
+
+def shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a uint8 image of shape (3, H, W) to (height, width)."""
+    picture = Image.fromarray(image.transpose(1, 2, 0))
     return np.asarray(picture.resize((size[1], size[0]))).transpose(2, 0, 1)
 
 
@@ -57,12 +62,19 @@ class Originals:
         Those of the scores.
     positions : mapping, optional
         Where the decoder puts the eyes, (y, x).
+    size : (int, int)
+        Height and width of the decoder's faces.
     """
 
     def __init__(
-        self, database: Any, groups: Iterable[str], positions: Positions | None = None
+        self,
+        database: Any,
+        groups: Iterable[str],
+        positions: Positions | None = None,
+        size: tuple[int, int] = (112, 112),
     ) -> None:
         self.name = type(database).__name__
+        self.size = (int(size[0]), int(size[1]))
         self.positions = dict(positions or FFHQ_POSITIONS)
         self.fixed = getattr(database, "fixed_positions", None)
         self.samples: dict[str, Any] = {}
@@ -72,15 +84,15 @@ class Originals:
                 self.samples.setdefault(str(sample_set.template_id), sample_set.samples[0])
                 self.samples.setdefault(str(sample_set.key), sample_set.samples[0])
 
-    def get(self, template: str, size: tuple[int, int] = (112, 112)) -> np.ndarray | None:
+    def get(self, template: str, size: tuple[int, int] | None = None) -> np.ndarray | None:
         """Crop of a template's first image, or None where it cannot be had.
 
         Parameters
         ----------
         template : str
             ``template_id`` of a reference or a probe.
-        size : (int, int)
-            Height and width.
+        size : (int, int), optional
+            Height and width; default: those of the decoder's faces.
 
         Returns
         -------
@@ -91,7 +103,7 @@ class Originals:
             return None
         try:
             eyes = self.fixed or getattr(sample, "annotations", None)
-            return crop(sample.data, eyes, self.positions, size)
+            return crop(sample.data, eyes, self.positions, size or self.size)
         except Exception as error:  # any database and any annotation may come here
             logger.warning(f"No original of {template}: {error}")
             return None

@@ -298,6 +298,7 @@ class AttackPipeline(PipelineSimple):
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         about = {
             "card": json.loads(self.card.to_json()),
+            "image_size": self.reconstructor.image_size,
             "command": command,
             "threat": self.threat.describe(),
         }
@@ -347,7 +348,8 @@ class AttackPipeline(PipelineSimple):
 
         if not self.keep_faces:
             return None
-        return ContactSheet.choose(references, self._steps(), self.card.positions)
+        size = self.reconstructor.image_size
+        return ContactSheet.choose(references, self._steps(), self.card.positions, size)
 
 
 class _Run:

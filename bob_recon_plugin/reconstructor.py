@@ -131,8 +131,7 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         )
         _warn_of_scale(rows, card)
         draw: Any = decoder.portraits if self.portraits else decoder
-        size = (FFHQ_SIDE, FFHQ_SIDE) if self.portraits else decoder.image_size
-        faces = np.empty((len(rows), 3, *size), dtype=np.uint8)  # type: ignore[misc]
+        faces = np.empty((len(rows), 3, *self.image_size), dtype=np.uint8)
         with torch.inference_mode():
             for start in range(0, len(rows), self.batch_size):
                 batch = torch.from_numpy(rows[start : start + self.batch_size]).to(device)
@@ -158,6 +157,13 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         """
         self._ready()
         return self
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of its faces, in pixels; the weights are loaded for it."""
+        if self.portraits:
+            return FFHQ_SIDE, FFHQ_SIDE
+        return self._ready()[0].image_size  # type: ignore[return-value]
 
     def card(self) -> decoders.ModelCard:
         """Return the model card of the checkpoint, without loading its weights.

@@ -130,6 +130,11 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
         """Embeddings decoded, and faces refined, at once."""
         return self.reconstructor.batch_size
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of its faces, in pixels."""
+        return self.reconstructor.image_size
+
     def card(self) -> ModelCard:
         """Return the model card of the checkpoint, without loading its weights."""
         return self.reconstructor.card()

@@ -281,6 +281,10 @@ def test_portraits_enter_at_the_camera(drawn, dataset, tmp_path):
     face, _ = (tmp_path / "out" / "faces" / "type1").rglob("*.png")
     with Image.open(face) as picture:
         assert picture.size == (1024, 1024)
+    # the picture of the run shows the people as the portraits do: whole, in a small frame
+    with Image.open(tmp_path / "out" / "contact-sheet-dev.png") as sheet:
+        enrolled = np.asarray(sheet.convert("RGB"))[8:120, 96:208]
+    assert np.asarray(enrolled[20:90, 30:80]).std() > 20
     with open(tmp_path / "out" / "scores-dev.csv", newline="") as file:
         kinds = [row["probe_attack_type"] for row in csv.DictReader(file)]
     assert kinds.count("type1") == 2

@@ -144,10 +144,11 @@ def _originals(run: Run, options: Options) -> tuple[Originals | None, str]:
     """Open the images behind the templates, or say why not: a report needs none of them."""
     database = options.originals
     positions = run.record.get("card", {}).get("positions")
+    size = run.record.get("image_size", (112, 112))
     try:
         if database is None:
             database = reopen(run.identity.get("database", {}))
-        return Originals(database, run.files, positions), ""
+        return Originals(database, run.files, positions, size), ""
     except (OSError, ValueError, TypeError) as error:
         if options.originals is not None:
             raise

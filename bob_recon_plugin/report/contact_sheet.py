@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .._files import whole_or_nothing
 from .._validation import InputError
-from ..originals import crop
+from ..originals import crop, shrunk
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,16 @@ class Person:
     shown: dict[str, tuple[str, float]]  # attack type -> (probe key, score)
 
 
-def _original(sample: Any, fixed: Any, positions: dict[str, tuple[float, float]]) -> np.ndarray:
-    """Return the aligned image, or a grey one where it cannot be shown: a picture stops no run."""
+def _original(
+    sample: Any, fixed: Any, positions: dict[str, tuple[float, float]], size: tuple[int, int]
+) -> np.ndarray:
+    """Return the image aligned as faces of that size are, small.
+
+    Where it cannot be shown, a grey one: a picture stops no run.
+    """
     try:
         eyes = fixed or getattr(sample, "annotations", None)
-        return crop(sample.data, eyes, positions, (_SIDE, _SIDE))
+        return shrunk(crop(sample.data, eyes, positions, size), (_SIDE, _SIDE))
     except InputError:
         raise  # the run would end in it too, later
     except Exception as error:  # any database and any annotation may come here
@@ -57,9 +62,16 @@ class ContactSheet:
 
     @classmethod
     def choose(
-        cls, references: Sequence[Any], steps: Sequence[Any], positions: dict[str, Any]
+        cls,
+        references: Sequence[Any],
+        steps: Sequence[Any],
+        positions: dict[str, Any],
+        size: tuple[int, int] = (_SIDE, _SIDE),
     ) -> ContactSheet:
-        """Take people evenly from the references and crop their first enrolment image."""
+        """Take people evenly from the references and crop their first enrolment image.
+
+        ``positions`` are those of the eyes in reconstructions of that size.
+        """
         from ..system import core
 
         fixed = next((p for s in steps if (p := getattr(core(s), "fixed_positions", None))), None)
@@ -67,7 +79,7 @@ class ContactSheet:
         chosen = [references[i] for i in np.linspace(0, len(references) - 1, count).astype(int)]
         return cls(
             [
-                Person(str(r.template_id), _original(r.samples[0], fixed, positions), {})
+                Person(str(r.template_id), _original(r.samples[0], fixed, positions, size), {})
                 for r in chosen
             ]
         )
