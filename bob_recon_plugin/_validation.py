@@ -11,7 +11,17 @@ import numpy as np
 
 
 class InputError(click.ClickException, ValueError):
-    """Wrong input found in the middle of a run: commands show the sentence, no traceback."""
+    """Wrong input: a command shows the sentence, without a traceback, and exits with 2."""
+
+    exit_code = 2
+
+
+class InputTypeError(InputError, TypeError):
+    """An input of the wrong type."""
+
+
+class MissingFileError(InputError, FileNotFoundError):
+    """An input file or folder that does not exist."""
 
 
 def one_of(name: str, value: object, choices: Iterable[object]) -> None:
@@ -19,24 +29,24 @@ def one_of(name: str, value: object, choices: Iterable[object]) -> None:
     choices = list(choices)
     if value not in choices:
         listed = ", ".join(repr(c) for c in choices)
-        raise ValueError(f"`{name}` must be one of {listed}, got {value!r}.")
+        raise InputError(f"`{name}` must be one of {listed}, got {value!r}.")
 
 
 def existing_file(name: str, path: str | Path, remedy: str) -> Path:
     """Return ``path`` as a Path, or raise FileNotFoundError with what to do."""
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"`{name}` must be an existing file, got {path}; {remedy}")
+        raise MissingFileError(f"`{name}` must be an existing file, got {path}; {remedy}")
     return path
 
 
 def existing_directory(name: str, path: str | Path | None, remedy: str) -> Path:
     """Return ``path`` as a Path, or raise FileNotFoundError with what to do."""
     if not path:
-        raise FileNotFoundError(f"`{name}` must be an existing directory, got none; {remedy}")
+        raise MissingFileError(f"`{name}` must be an existing directory, got none; {remedy}")
     path = Path(path).expanduser()
     if not path.is_dir():
-        raise FileNotFoundError(f"`{name}` must be an existing directory, got {path}; {remedy}")
+        raise MissingFileError(f"`{name}` must be an existing directory, got {path}; {remedy}")
     return path
 
 
@@ -48,16 +58,16 @@ def finite_matrix(name: str, values: object, columns: int | None, remedy: str) -
     try:
         array = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise TypeError(
+        raise InputTypeError(
             f"`{name}` must be an array of numbers of shape (n, d), "
             f"got {type(values).__name__} ({error}); {remedy}"
         ) from error
     expected = "d" if columns is None else columns
     if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
-        raise ValueError(f"`{name}` must have shape (n, {expected}), got {array.shape}; {remedy}")
+        raise InputError(f"`{name}` must have shape (n, {expected}), got {array.shape}; {remedy}")
     bad = ~np.isfinite(array).all(axis=1)
     if bad.any():
-        raise ValueError(
+        raise InputError(
             f"`{name}` must be finite, got NaN or infinity in {int(bad.sum())} of {len(array)} "
             f"rows (first: row {int(np.flatnonzero(bad)[0])}); {remedy}"
         )
@@ -66,8 +76,23 @@ def finite_matrix(name: str, values: object, columns: int | None, remedy: str) -
 
 @contextmanager
 def told_to_user() -> Iterator[None]:
-    """Turn errors of wrong input into a command's usage error: the sentence, no traceback."""
+    """Show what the system refuses as one sentence, as an `InputError` shows itself.
+
+    Our own bugs keep their traceback.
+
+    Raises
+    ------
+    click.ClickException
+        For an error of the operating system on a file.
+    """
     try:
         yield
-    except (ValueError, TypeError, OSError) as error:
-        raise click.UsageError(str(error)) from error
+    except InputError:
+        raise
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise click.ClickException(
+            f"`{error.filename}` must be a file or folder that can be used, got "
+            f"{error.strerror!r}; check the path, its permissions and the disk."
+        ) from error

@@ -25,7 +25,7 @@ from safetensors.numpy import save as serialize
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from ._files import whole_or_nothing
-from ._validation import existing_file, finite_matrix
+from ._validation import InputError, existing_file, finite_matrix
 from .recognizers import Identity
 
 #: Rises when older code could no longer read the files.
@@ -178,7 +178,7 @@ class Adapter(TransformerMixin, BaseEstimator):
         """
         card = self.card()
         if system.sha256 is not None and not _same(card, system):
-            raise ValueError(
+            raise InputError(
                 f"`adapter` must be made for {system.name} ({system.sha256}), got {self.path}, "
                 f"made for {card.source} ({card.source_sha256 or 'weights unknown'}); fit one for "
                 "this model with `bob bio recon adapt`."
@@ -245,7 +245,7 @@ def _card(file: Any, path: object) -> AdapterCard:
     if _CARD_KEY not in metadata:
         raise _no_adapter(path, "it has no such card")
     if metadata.get(_VERSION_KEY) != FORMAT_VERSION:
-        raise ValueError(
+        raise InputError(
             f"`adapter` must have format version {FORMAT_VERSION}, "
             f"got {metadata.get(_VERSION_KEY)} in {path}; use the release that wrote it."
         )
@@ -255,19 +255,19 @@ def _card(file: Any, path: object) -> AdapterCard:
         raise _no_adapter(path, f"its card cannot be read ({error})") from error
 
 
-def _no_adapter(path: object, why: str) -> ValueError:
-    return ValueError(f"`adapter` must be an adapter's file, got {path}: {why}; {_REMEDY}")
+def _no_adapter(path: object, why: str) -> InputError:
+    return InputError(f"`adapter` must be an adapter's file, got {path}: {why}; {_REMEDY}")
 
 
 def _check(tensors: dict[str, np.ndarray], card: AdapterCard, where: str) -> None:
     shapes = {"weight": (card.source_size, card.target_size), "bias": (card.target_size,)}
     for name, shape in shapes.items():
         if tensors[name].shape != shape:
-            raise ValueError(
+            raise InputError(
                 f"`{name}` of {where} must have shape {shape}, as its card says, "
                 f"got {tensors[name].shape}; fit the adapter again."
             )
         if not np.isfinite(tensors[name]).all():
-            raise ValueError(
+            raise InputError(
                 f"`{name}` of {where} must be finite, got NaN or infinity; fit the adapter again."
             )

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from ._files import whole_or_nothing
+from ._validation import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +93,9 @@ def _layout(embedding: Any) -> tuple[Any, ...] | None:
 
 def _unpacked(file: h5py.File, keys: list[str]) -> list[Any]:
     if file.attrs["format"] != _FORMAT:
-        raise ValueError(f"format {file.attrs['format']}, not {_FORMAT}")
+        raise InputError(f"format {file.attrs['format']}, not {_FORMAT}")
     if list(file["keys"].asstr()[:]) != keys:
-        raise ValueError("it holds other images")
+        raise InputError("it holds other images")
     rows: Any = iter(())
     if "embeddings" in file:
         rows = iter(file["embeddings"][:])

@@ -14,6 +14,7 @@ from bob.bio.base.algorithm import Distance
 from bob.pipelines import SampleBatch
 
 from ._files import whole_or_nothing
+from ._validation import InputError
 
 _SCORES = 1 << 20  # held at a time
 
@@ -63,7 +64,7 @@ class Comparison:
         wanted = dict.fromkeys(str(name) for name in probe.references)
         found = sorted(row for name in wanted for row in self.rows.get(name, ()))
         if not found:
-            raise ValueError(
+            raise InputError(
                 f"`references` of probe {probe.template_id} must name enrolled templates, got "
                 f"{list(wanted)}; correct the protocol's lists."
             )

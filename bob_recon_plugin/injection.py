@@ -15,7 +15,7 @@ import numpy as np
 from bob.pipelines import DelayedSample, Sample, SampleSet
 
 from ._files import whole_or_nothing
-from ._validation import InputError
+from ._validation import InputError, InputTypeError
 from .checkpoints import Checkpoints
 from .system import System, core, crops_by_own_positions, positions_gap
 
@@ -46,12 +46,12 @@ def injected_steps(
     cropper = core(steps[0])
     crops_to = getattr(cropper, "cropped_positions", None)
     if not isinstance(crops_to, dict) or len(steps) < 2:
-        raise ValueError(
+        raise InputError(
             "`reentry='recognizer'` must find a face cropper as the first step, got "
             f"{type(cropper).__name__}; use reentry='camera'."
         )
     if positions_gap(crops_to, positions) > _ALIGNED_WITHIN:
-        raise ValueError(
+        raise InputError(
             f"`reentry='recognizer'` must find a cropper with the decoder's eye positions "
             f"{positions}, got {crops_to}; use reentry='camera'."
         )
@@ -154,7 +154,7 @@ def as_vectors(template: Sample) -> np.ndarray:
     except (TypeError, ValueError):
         vectors = np.empty((0, 0, 0))
     if vectors.ndim != 2 or vectors.size == 0:
-        raise TypeError(
+        raise InputTypeError(
             f"template {template.key!r} must be a vector or a list of vectors to be inverted, got "
             f"{type(template.data).__name__} of shape {np.shape(template.data)}; attack a system "
             "whose algorithm stores embeddings, such as Bob's Distance."

@@ -23,7 +23,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.covariance import ledoit_wolf
 
-from ._validation import finite_matrix
+from ._validation import InputError, finite_matrix
 
 _MOST_BITS = 16
 
@@ -126,7 +126,7 @@ class PartialLeak(_Leak):
     def leaked(self, size: int) -> np.ndarray:
         """Return the places of the dimensions that leak, of ``size``, in order."""
         if not 0 < self.share <= 1:
-            raise ValueError(
+            raise InputError(
                 f"`share` must be in (0, 1], got {self.share!r}; 0.5 leaks half of the dimensions."
             )
         _check_seed(self.seed)
@@ -181,7 +181,7 @@ class NoisyLeak(_Leak):
 
     def _known(self, rows: np.ndarray) -> np.ndarray:
         if not 0 <= self.sigma < np.inf:
-            raise ValueError(
+            raise InputError(
                 f"`sigma` must be finite and not negative, got {self.sigma!r}; "
                 "1 is noise as strong as the template."
             )
@@ -223,12 +223,12 @@ class QuantizedLeak(_Leak):
 
     def _known(self, rows: np.ndarray) -> np.ndarray:
         if not isinstance(self.bits, (int, np.integer)) or not 1 <= self.bits <= _MOST_BITS:
-            raise ValueError(
+            raise InputError(
                 f"`bits` must be a whole number from 1 to {_MOST_BITS}, got {self.bits!r}; "
                 "1 keeps the sign alone."
             )
         if not 0 < self.limit < np.inf:
-            raise ValueError(
+            raise InputError(
                 f"`limit` must be positive and finite, got {self.limit!r}; 3 is usual."
             )
         half = 2 ** (int(self.bits) - 1)
@@ -251,7 +251,7 @@ def _of_norm(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:
 
 def _check_seed(seed: object) -> None:
     if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"`seed` must be a whole number from 0 on, got {seed!r}.")
+        raise InputError(f"`seed` must be a whole number from 0 on, got {seed!r}.")
 
 
 def _distribution(faces: str | os.PathLike[str], size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -261,7 +261,7 @@ def _distribution(faces: str | os.PathLike[str], size: int) -> tuple[np.ndarray,
     folder = Path(faces).expanduser().absolute()
     card = read_card(folder)
     if card.embedding_size != size:
-        raise ValueError(
+        raise InputError(
             f"`faces` must be prepared for the recogniser of the templates, got embeddings of "
             f"length {card.embedding_size} ({card.recognizer}) in {folder} for templates of "
             f"{size}; run `bob bio recon prepare` for theirs."

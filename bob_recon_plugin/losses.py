@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ._validation import one_of
+from ._validation import InputError, one_of
 
 _WINDOW_SIDE = 11
 _WINDOW_SIGMA = 1.5
@@ -25,12 +25,12 @@ _C2 = 0.03**2
 
 def _check_pair(first: torch.Tensor, second: torch.Tensor, dims: int, what: str) -> None:
     if first.shape != second.shape or first.ndim != dims:
-        raise ValueError(
+        raise InputError(
             f"{what} must be two tensors of one shape with {dims} dimensions, got "
             f"{tuple(first.shape)} and {tuple(second.shape)}; compare batches that belong together."
         )
     if not len(first):
-        raise ValueError(f"{what} must hold at least one pair, got none; their mean is undefined.")
+        raise InputError(f"{what} must hold at least one pair, got none; their mean is undefined.")
 
 
 def _gaussian_row() -> list[float]:
@@ -82,7 +82,7 @@ def ssim(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """
     _check_pair(images, targets, 4, "`images` and `targets`")
     if min(images.shape[2:]) < _WINDOW_SIDE:
-        raise ValueError(
+        raise InputError(
             f"`images` must be at least {_WINDOW_SIDE} pixels high and wide for SSIM, "
             f"got {tuple(images.shape[2:])}."
         )
@@ -305,7 +305,7 @@ class Loss(nn.Module):
         self.weights = dict(weights)
         self._identity_terms = [name for name in weights if name in _IDENTITY_TERMS]
         if self._identity_terms and recognizer is None:
-            raise ValueError(
+            raise InputError(
                 f"`recognizer` must be given for {', '.join(self._identity_terms)}, got None; "
                 "pass recognizers.load_module(name)."
             )
@@ -365,7 +365,7 @@ class Loss(nn.Module):
         self, faces: torch.Tensor, target_embeddings: torch.Tensor | None
     ) -> dict[str, torch.Tensor]:
         if target_embeddings is None:
-            raise ValueError(
+            raise InputError(
                 f"`target_embeddings` must be given for {', '.join(self._identity_terms)}, "
                 "got None; pass the embeddings that the faces were made from."
             )
@@ -384,9 +384,9 @@ def _check_weights(weights: Mapping[str, float]) -> None:
     for name, weight in weights.items():
         one_of("weights", name, TERMS)
         if not 0 <= weight < math.inf:
-            raise ValueError(f"`weights` must be finite and not negative, got {name}={weight}.")
+            raise InputError(f"`weights` must be finite and not negative, got {name}={weight}.")
     if not any(weights.values()):
-        raise ValueError(f"`weights` must hold a term to train on, got {dict(weights)}.")
+        raise InputError(f"`weights` must hold a term to train on, got {dict(weights)}.")
 
 
 def preset(

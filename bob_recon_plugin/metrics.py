@@ -15,6 +15,8 @@ from scipy.special import betaincinv
 
 from bob_recon_plugin.scores import Scores
 
+from ._validation import InputError
+
 CONFIDENCE = 0.95
 _FEW = 10
 
@@ -54,7 +56,7 @@ def threshold_at_fmr(impostors: ArrayLike, fmr: float) -> float:
     """
     scores = _some("impostors", impostors, "a threshold needs zero-effort impostors")
     if not np.isfinite(scores).all():
-        raise ValueError("`impostors` must be finite, got infinity; remove those scores.")
+        raise InputError("`impostors` must be finite, got infinity; remove those scores.")
     descending = np.sort(scores)[::-1]
     n = len(descending)
     k = accepted_most(fmr, n)
@@ -181,9 +183,9 @@ def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[flo
     '0.0000 0.0362'
     """
     if not 0 <= k <= n:
-        raise ValueError(f"`k` must be in [0, n], got {k} of {n}; count again.")
+        raise InputError(f"`k` must be in [0, n], got {k} of {n}; count again.")
     if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must be in (0, 1), got {confidence}; 0.95 is usual.")
+        raise InputError(f"`confidence` must be in (0, 1), got {confidence}; 0.95 is usual.")
     tail = (1 - confidence) / 2
     low = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
     high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
@@ -285,11 +287,11 @@ def _some(name: str, scores: ArrayLike, remedy: str) -> np.ndarray:
     """Return `scores` as a float64 array of shape (n,), n > 0, without NaN."""
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 1:
-        raise ValueError(f"`{name}` must have shape (n,), got {array.shape}; flatten it.")
+        raise InputError(f"`{name}` must have shape (n,), got {array.shape}; flatten it.")
     if not array.size:
-        raise ValueError(f"`{name}` must hold at least one score, got none; {remedy}.")
+        raise InputError(f"`{name}` must hold at least one score, got none; {remedy}.")
     if np.isnan(array).any():
-        raise ValueError(
+        raise InputError(
             f"`{name}` must hold no NaN, got {int(np.isnan(array).sum())} of {array.size}; "
             "count failures to acquire apart, as `Scores` does."
         )
@@ -298,7 +300,7 @@ def _some(name: str, scores: ArrayLike, remedy: str) -> np.ndarray:
 
 def _accepted(scores: np.ndarray, threshold: float) -> int:
     if np.isnan(threshold):
-        raise ValueError("`threshold` must be a number, got NaN; see `threshold_at_fmr`.")
+        raise InputError("`threshold` must be a number, got NaN; see `threshold_at_fmr`.")
     return int(np.count_nonzero(scores >= threshold))
 
 
@@ -314,7 +316,7 @@ def _rate(scores: np.ndarray, threshold: float) -> Rate:
 def accepted_most(fmr: float, n: int) -> int:
     """How many of `n` may be accepted at most: the largest k with ``k / n <= fmr``."""
     if not 0 <= fmr <= 1:
-        raise ValueError(f"`fmr` must be in [0, 1], got {fmr}; 1e-3 is one in a thousand.")
+        raise InputError(f"`fmr` must be in [0, 1], got {fmr}; 1e-3 is one in a thousand.")
     k = min(int(fmr * n), n)
     # fmr * n is rounded: 0.29 * 100 gives 28.999...
     if k < n and (k + 1) / n <= fmr:

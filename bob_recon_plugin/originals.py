@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ._validation import InputError
 from .decoders.card import FFHQ_POSITIONS
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ def reopen(about: Mapping[str, Any]) -> Any:
 
     name = about.get("class")
     if name not in ours.__all__ or not str(name).endswith("Database"):
-        raise ValueError(f"the run's database, {name or 'not recorded'}, cannot be opened by name")
+        raise InputError(f"the run's database, {name or 'not recorded'}, cannot be opened by name")
     made_by = getattr(ours, str(name))
     known = signature(made_by).parameters
     return made_by(**{key: value for key, value in about.items() if key in known})

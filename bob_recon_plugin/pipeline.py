@@ -24,7 +24,7 @@ from bob.pipelines import CheckpointWrapper, DaskWrapper, SampleSet, ToDaskBag
 
 from . import run_record
 from ._files import sha256
-from ._validation import InputError, one_of
+from ._validation import InputError, InputTypeError, one_of
 from .checkpoints import Checkpoints
 from .injection import ATTACKS, REENTRIES, Clock, Leaking, Presenter, injected_steps
 from .parts import BONA_FIDE, Work, Written
@@ -119,17 +119,17 @@ class AttackPipeline(PipelineSimple):
         embeddings: str | os.PathLike[str] | None = None,
     ):
         if not isinstance(pipeline, PipelineSimple):
-            raise TypeError(
+            raise InputTypeError(
                 f"`pipeline` must be a Bob PipelineSimple, got {type(pipeline).__name__}; name a "
                 "pipeline resource before `recon`."
             )
         if isinstance(pipeline, AttackPipeline):
-            raise TypeError(
+            raise InputTypeError(
                 "`pipeline` must be a system to attack, got one that is under attack already; "
                 "chain one attack resource, last."
             )
         if inverted is not None and not isinstance(inverted, PipelineSimple):
-            raise TypeError(
+            raise InputTypeError(
                 f"`inverted` must be a Bob PipelineSimple, got {type(inverted).__name__}; name the "
                 "pipeline resource of the system whose templates leaked."
             )
@@ -146,7 +146,7 @@ class AttackPipeline(PipelineSimple):
         self.part_size = part_size
         for name, value in (("batch_size", batch_size), ("part_size", part_size)):
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number from 1 on, got {value!r}.")
+                raise InputError(f"`{name}` must be a whole number from 1 on, got {value!r}.")
         self.inverted = inverted
         self.leak = tuple(leak)
         self.embeddings = None if embeddings is None else Path(os.path.abspath(embeddings))
@@ -187,7 +187,7 @@ class AttackPipeline(PipelineSimple):
     ) -> Any:
         """Return the schedule of the run; `post_process` computes it and writes the scores."""
         if return_templates:
-            raise ValueError(
+            raise InputError(
                 "an attack must run under `bob bio pipeline simple`, got `score-norm`; "
                 "normalise scores of the licit file separately."
             )

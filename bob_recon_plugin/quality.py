@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ._validation import InputError
 from .decoders.card import FFHQ_POSITIONS
 from .losses import ssim
 from .originals import Positions, crop
@@ -78,7 +79,7 @@ def measure(
         For arrays of other shapes.
     """
     if originals.shape != reconstructions.shape or originals.ndim != 4 or not len(originals):
-        raise ValueError(
+        raise InputError(
             "`originals` and `reconstructions` must have one shape (n, 3, H, W), n > 0, got "
             f"{originals.shape} and {reconstructions.shape}; crop both to one size."
         )

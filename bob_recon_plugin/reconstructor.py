@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from . import decoders
 from ._geometry import FFHQ_EYES, FFHQ_SIDE
-from ._validation import existing_file, finite_matrix
+from ._validation import InputError, existing_file, finite_matrix
 
 _LOADING = threading.Lock()
 
@@ -175,13 +175,13 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
 
     def _ready(self) -> tuple[torch.nn.Module, decoders.ModelCard, str]:
         if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
-            raise ValueError(
+            raise InputError(
                 f"`batch_size` must be a positive integer, got {self.batch_size!r}; try 32."
             )
         device = torch_device(self.device)
         decoder, card = shared_decoder(self.checkpoint, device)
         if self.portraits and not hasattr(decoder, "portraits"):
-            raise ValueError(
+            raise InputError(
                 f"`portraits` must be False for faces of {card.decoder}, got {self.portraits!r}; "
                 "train a decoder with `--decoder generator`."
             )
@@ -198,11 +198,11 @@ def torch_device(name: str) -> str:
     try:
         device = torch.device(name)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f'`device` must be "auto" or a torch device, got {name!r}; try "auto".'
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
+        raise InputError(
             f'`device` must be one that torch can use here, got {name!r} without CUDA; try "auto".'
         )
     return str(device)
@@ -213,12 +213,12 @@ def _check_recognizer(card: decoders.ModelCard, name: str | None, digest: str | 
     remedy = "invert its own embeddings, or train a decoder for this one."
     if digest is not None and card.recognizer_sha256 is not None:
         if digest.lower() != card.recognizer_sha256:
-            raise ValueError(
+            raise InputError(
                 f"`recognizer_sha256` must be {card.recognizer_sha256} ({card.recognizer}), for "
                 f"which the checkpoint was made, got {digest} ({name or 'no name'}); {remedy}"
             )
     elif name is not None and name != card.recognizer:
-        raise ValueError(
+        raise InputError(
             f"`recognizer` must be {card.recognizer!r}, for which the checkpoint was made, "
             f"got {name!r}; {remedy}"
         )

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ._files import sha256
 from ._memory import keep_freed_memory
-from ._validation import finite_matrix, one_of
+from ._validation import InputError, finite_matrix, one_of
 from .decoders import ModelCard
 from .recognizers import Recognizer, get, shared_module, verified
 from .recognizers.jitter import moved
@@ -255,7 +255,7 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
         """Check everything; return recogniser and decoder."""
         self._check_parameters()
         if getattr(self.reconstructor, "portraits", False):
-            raise ValueError(
+            raise InputError(
                 "`reconstructor` must give crops to refine, got portraits=True; refine, or present "
                 "whole pictures."
             )
@@ -272,11 +272,11 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
         _check_count("steps", self.steps)
         _check_count("seed", self.seed)
         if not -1 <= self.enough <= 1:
-            raise ValueError(f"`enough` must be a cosine in [-1, 1], got {self.enough!r}.")
+            raise InputError(f"`enough` must be a cosine in [-1, 1], got {self.enough!r}.")
         if not 0 <= self.stay < math.inf:
-            raise ValueError(f"`stay` must be at least 0 and finite, got {self.stay!r}.")
+            raise InputError(f"`stay` must be at least 0 and finite, got {self.stay!r}.")
         if self.rate is not None and not 0 < self.rate < math.inf:
-            raise ValueError(
+            raise InputError(
                 f"`rate` must be positive and finite, got {self.rate!r}; None is the default."
             )
 
@@ -371,14 +371,14 @@ def _random(seed: int, step: int) -> torch.Generator:
 
 def _check_count(name: str, value: Any) -> None:
     if not isinstance(value, (int, np.integer)) or value < 0:
-        raise ValueError(f"`{name}` must be an integer of at least 0, got {value!r}.")
+        raise InputError(f"`{name}` must be an integer of at least 0, got {value!r}.")
 
 
 def _check_identity(card: ModelCard, about: Recognizer, digest: str) -> None:
     """Hashes decide where the card has one, names otherwise."""
     known = card.recognizer_sha256
     if digest != known if known else about.name != card.recognizer:
-        raise ValueError(
+        raise InputError(
             f"`recognizer` must be {card.recognizer} ({known or 'hash not known'}), for which the "
             f"checkpoint was made, got {about.name} ({digest}); refine with that one, or not."
         )
@@ -389,7 +389,7 @@ def _check_geometry(card: ModelCard, about: Recognizer, decoder: nn.Module) -> N
     places = about.cropped_positions
     gap = positions_gap(card.positions, places)
     if decoder.image_size != about.image_size or gap > _GAP:
-        raise ValueError(
+        raise InputError(
             f"`checkpoint` must draw faces as {about.name} takes them, {about.image_size} pixels "
             f"with eyes at {places}, got {decoder.image_size} and {card.positions}; "
             "train a decoder on faces prepared for it."

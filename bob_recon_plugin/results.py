@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ._validation import InputError, MissingFileError
 from .run_record import FILE_NAME
 from .scores import Comparisons, read
 
@@ -118,7 +119,7 @@ def open_run(path: str | Path) -> Run:
 def _in_folder(folder: Path) -> dict[str, Path]:
     dev, eval_ = (folder / f"scores-{group}.csv" for group in ("dev", "eval"))
     if not dev.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"`run` must be a folder with scores-dev.csv, got {folder} without it"
             + (", and eval sets no threshold" if eval_.is_file() else "")
             + "; give the output folder of `bob bio pipeline simple ... recon -g dev`."
@@ -128,7 +129,7 @@ def _in_folder(folder: Path) -> dict[str, Path]:
 
 def _alone(file: Path) -> dict[str, Path]:
     if file.name == "scores-eval.csv" and file.with_name("scores-dev.csv").is_file():
-        raise ValueError(
+        raise InputError(
             f"`run` must let dev set the threshold, got the eval scores alone ({file}); give the "
             f"folder {file.parent}, both groups are read from it."
         )
@@ -140,7 +141,7 @@ def _needs(table: Comparisons, path: Path, classes: tuple[str, ...]) -> None:
     rows = {"genuine": table.rows("genuine"), "impostor": table.rows("impostor")}
     rows["attack"] = np.flatnonzero(table.kind > 1)
     if len(rows["attack"]) == len(table.kind):
-        raise ValueError(
+        raise InputError(
             f"`scores` must hold genuine and zero-effort rows beside the attacks, got "
             f"{len(table.kind)} attack rows and nothing else in {path}: without impostors there is "
             "no threshold; give the scores-dev.csv that the run wrote."
@@ -152,12 +153,12 @@ def _needs(table: Comparisons, path: Path, classes: tuple[str, ...]) -> None:
     }
     for name in classes:
         if not len(rows[name]):
-            raise ValueError(
+            raise InputError(
                 f"`scores` must hold {name} rows, got none among {len(table.kind)} in {path}; "
                 f"{remedies[name]}"
             )
         if np.isnan(table.score[rows[name]]).all():
-            raise ValueError(
+            raise InputError(
                 f"`scores` must hold {name} scores, got nan for all {len(rows[name])} in {path}: "
                 "no image was acquired; look at the cropper and the annotations."
             )
@@ -171,7 +172,7 @@ def _record(folder: Path) -> Mapping[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
         dict(record["identity"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} must be the record of the run, got a file that cannot be read ({error}); "
             "run the pipeline again, or give the score file alone from another folder."
         ) from error

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from bob_recon_plugin._validation import existing_file
+from bob_recon_plugin._validation import InputError, existing_file
 
 ATTACK_COLUMN = "probe_attack_type"
 REQUIRED_COLUMNS = ("probe_subject_id", "bio_ref_subject_id", "score")
@@ -190,12 +190,12 @@ def _opened(path: str | PathLike[str], collect: Callable[[_Reader, Path], _T]) -
         try:
             return collect(reader, path)
         except UnicodeDecodeError as error:
-            raise ValueError(
+            raise InputError(
                 f"`scores` must be a text file in UTF-8, got {path} ({error.reason}); "
                 "unpack it if it is compressed."
             ) from error
         except csv.Error as error:
-            raise ValueError(
+            raise InputError(
                 f"`scores` must be valid CSV, got {error} near line {reader.line_num} of {path}; "
                 "the file may be cut: run the pipeline again."
             ) from error
@@ -215,7 +215,7 @@ class _Reader(Protocol):
 def _header(reader: _Reader, path: Path) -> list[str]:
     header = next(reader, None)
     if header is None:
-        raise ValueError(
+        raise InputError(
             f"`scores` must hold a header and scores, got the empty file {path}; "
             "the run that wrote it did not finish: run it again."
         )
@@ -244,8 +244,8 @@ def _rows(
         yield row, score, attack, row[probe] == row[reference]
 
 
-def _no_rows(path: Path) -> ValueError:
-    return ValueError(
+def _no_rows(path: Path) -> InputError:
+    return InputError(
         f"`scores` must hold at least one row below the header, got none in {path}; "
         "the run that wrote it did not finish: run it again."
     )
@@ -313,13 +313,13 @@ def _collect_all(reader: _Reader, path: Path) -> Comparisons:
 def _check_header(header: list[str], path: Path) -> None:
     columns = _column_format(header)
     if columns is not None:
-        raise ValueError(
+        raise InputError(
             f"`scores` must be Bob's CSV with a header, got the {columns}-column text format in "
             f"{path}; it has no attack types: run the pipeline without `--write-column-scores`."
         )
     missing = [name for name in REQUIRED_COLUMNS if name not in header]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"`scores` must have the columns {', '.join(REQUIRED_COLUMNS)}, got a header without "
             f"{', '.join(missing)} in {path} (it has {', '.join(header) or 'nothing'}); "
             "give a CSV score file of Bob."
@@ -341,28 +341,28 @@ def _number(text: str, line: int, path: Path) -> float:
     try:
         score = float(text)
     except ValueError:
-        raise ValueError(
+        raise InputError(
             f"`score` must be a number, got {text!r} on line {line} of {path}; "
             "the file may be cut or edited: run the pipeline again."
         ) from None
     if isinf(score):
-        raise ValueError(
+        raise InputError(
             f"`score` must be finite, or nan for a failure to acquire, got {text!r} on line "
             f"{line} of {path}; look for a division by zero in the comparison."
         )
     return score
 
 
-def _cut_row(fields: int, width: int, line: int, path: Path) -> ValueError:
-    return ValueError(
+def _cut_row(fields: int, width: int, line: int, path: Path) -> InputError:
+    return InputError(
         f"`scores` must have {width} fields a row as in the header, got {fields} on line {line} "
         f"of {path}; the file was cut, or its probes do not all carry the same attributes: "
         "run the pipeline again."
     )
 
 
-def _no_attack(name: str) -> ValueError:
-    return ValueError(
+def _no_attack(name: str) -> InputError:
+    return InputError(
         f"`attacks` must not use the name of a bona fide class, got {name!r}; "
         "rename that attack type."
     )
@@ -370,7 +370,7 @@ def _no_attack(name: str) -> ValueError:
 
 def _check_attack(name: str, line: int, path: Path) -> None:
     if name == "None":
-        raise ValueError(
+        raise InputError(
             f"`{ATTACK_COLUMN}` must be empty on bona fide rows, got the text 'None' on line "
             f"{line} of {path}, which would make an attack of it; give bona fide probes "
             "attack_type='' and run the pipeline again."

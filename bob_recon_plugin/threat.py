@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ._validation import InputError
 from .decoders import ModelCard
 from .recognizers import Identity
 
@@ -83,7 +84,7 @@ class Threat:
     def check(self, number: int) -> None:
         """Raise ValueError unless this is the attack of that number."""
         if number != self.number:
-            raise ValueError(
+            raise InputError(
                 f"recon-attack-{number} must be one in which {KNOWLEDGE[number]}, got templates of "
                 f"{self.leaked}, a decoder trained with the gradients of {self.judge}, and "
                 f"{self.attacked} under attack, which is attack {self.number}; name another "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ._files import sha256
+from ._validation import InputError
 from .chain import decoder_for
 from .run_record import versions, write_json
 
@@ -95,13 +96,13 @@ def cells(
         Before anything runs, when a system, its weights or its decoder is missing, or is another.
     """
     if unknown := sorted(set(decoders) - set(systems)):
-        raise ValueError(
+        raise InputError(
             f"`--decoder` must be for one of the systems {', '.join(systems)}, got "
             f"{', '.join(unknown)}; name the system as you do in the matrix."
         )
     names = {system: _short(system) for system in systems}
     if len(set(names.values())) < len(systems):
-        raise ValueError(
+        raise InputError(
             f"`systems` must have names of their own, got {', '.join(systems)}; leave out what is "
             "given twice, or rename a file."
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._validation import existing_file
+from ._validation import InputError, existing_file
 from .database._pairs import read_pairs
 from .scores import Comparisons
 
@@ -28,7 +28,7 @@ def read_folds(path: Path) -> dict[str, int]:
         for image in (pair.reference, pair.probe):
             fold = folds.setdefault(image.rsplit("/", 1)[-1], position // size)
             if fold != position // size:
-                raise ValueError(
+                raise InputError(
                     f"`pairs` must keep an image in one fold, got {image} of fold {fold} again in "
                     f"line {pair.line} of {path}; restore the file."
                 )
@@ -59,7 +59,7 @@ def fold_of_rows(table: Comparisons, path: Path) -> np.ndarray:
     used = np.unique(table.reference)
     missing = [names[i] for i in used if i < 0 or names[i] not in folds]
     if missing or not names:
-        raise ValueError(
+        raise InputError(
             f"`pairs` must name every reference of the scores, got {path} without {len(missing)} "
             f"of {len(used)}"
             + (f" (first: {missing[0]})" if missing and names else "")

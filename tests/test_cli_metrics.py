@@ -169,7 +169,7 @@ def test_short_rates(value: float, text: str) -> None:
 
 def test_faults_are_one_sentence_and_a_failure(tmp_path: Path, dev: Path) -> None:
     missing = run(tmp_path / "nowhere.csv")
-    assert (missing.exit_code, missing.stderr.count("\n")) == (1, 1)
+    assert (missing.exit_code, missing.stderr.count("\n")) == (2, 1)
     assert missing.stderr.startswith("Error: `scores` must be an existing file, got")
     cut = tmp_path / "cut.csv"
     cut.write_text("probe_subject_id,bio_ref_subject_id,score\nA,A,0.9\nA,")

@@ -151,7 +151,7 @@ def test_jobs_that_do_not_start_are_told(queue, monkeypatch, capfd):
 @pytest.mark.parametrize("name", ["recon-slurm", "recon-sge", "recon-local-gpu"])
 def test_resources_without_what_they_need_say_so(no_queue, monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(click.UsageError, match=r"`(sbatch|qsub|gpus)` must be"):
+    with pytest.raises(click.ClickException, match=r"`(sbatch|qsub|gpus)` must be"):
         load([name], entry_point_group="dask.client", attribute_name="dask_client")
 
 

@@ -163,7 +163,7 @@ def test_a_truncated_image_is_named(people, tmp_path):
     for mode in (["--no-dask", "-m"], ["-l", "threads"]):
         # threads that still run after the error write here, not where the next test works
         result = simple(database, "arcface-mbf", "recon", "-o", tmp_path / "out", *mode)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert "got the truncated or damaged image" in result.output
         assert copy.name in result.output
 

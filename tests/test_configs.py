@@ -96,20 +96,24 @@ def test_resources_build(name, by):
 @pytest.mark.parametrize("number", [3, 4, 5])
 def test_an_attack_that_the_decoder_is_not_made_for_says_which_it_is(number):
     chain = ["arcface-mbf", *(["recon-leaked", "edgeface-s"] if number > 3 else [])]
-    with pytest.raises(click.UsageError, match=rf"recon-attack-{number} must be .* is attack [12]"):
+    with pytest.raises(
+        click.ClickException, match=rf"recon-attack-{number} must be .* is attack [12]"
+    ):
         load([*chain, f"recon-attack-{number}"], entry_point_group="bob.bio.config")
 
 
 def test_leaked_without_a_system_before_or_behind_it():
     for chain in (["recon-leaked"], ["arcface-mbf", "recon-leaked", "recon"]):
-        with pytest.raises(click.UsageError, match=r"DATABASE LEAKED recon-leaked ATTACKED recon"):
+        with pytest.raises(
+            click.ClickException, match=r"DATABASE LEAKED recon-leaked ATTACKED recon"
+        ):
             load(chain, entry_point_group="bob.bio.config")
 
 
 @pytest.mark.parametrize("by", ["name", "path"])
 @pytest.mark.parametrize("name", MISSING)
 def test_resources_without_their_data_say_what_to_do(name, by):
-    with pytest.raises(click.UsageError, match=re.escape(MISSING[name])):
+    with pytest.raises(click.ClickException, match=re.escape(MISSING[name])):
         load([name if by == "name" else _path(name)], entry_point_group="bob.bio.config")
 
 

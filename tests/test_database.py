@@ -837,7 +837,7 @@ def test_demo_damaged_member_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_config_without_settings_says_what_to_set(name: str, key: str) -> None:
-    with pytest.raises(click.UsageError) as caught:
+    with pytest.raises(click.ClickException) as caught:
         config(name)
     assert f"type `bob config set {key} PATH`" in str(caught.value)
 

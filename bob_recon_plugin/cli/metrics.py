@@ -35,15 +35,14 @@ def metrics(
         bob bio recon metrics results/scores-dev.csv results/scores-eval.csv
         bob bio recon metrics --fmr 1e-3 --format markdown results/scores-dev.csv
     """
+    from bob_recon_plugin._validation import told_to_user
     from bob_recon_plugin.metrics import evaluate
     from bob_recon_plugin.report.table import render, warnings
     from bob_recon_plugin.scores import load
 
-    try:
+    with told_to_user():
         dev = load(scores_dev)
         points = evaluate(dev, load(scores_eval) if scores_eval else None, fmrs)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
     click.echo(render(points, format_))
     if format_ == "csv":  # the one form without room for notes
         for line in warnings(points):

@@ -95,10 +95,12 @@ def _database(name: str) -> Any:
     """Load a database as `bob bio pipeline simple` does: by resource or by file."""
     from clapper.config import load
 
+    from bob_recon_plugin._validation import InputError
+
     try:
         return load([name], entry_point_group="bob.bio.config", attribute_name="database")
     except (AttributeError, ImportError, OSError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             "`originals` must be a database resource such as recon-lfw-view2, or a Python file "
             f"that sets `database`, got {name} ({error}); name the database of the run."
         ) from error

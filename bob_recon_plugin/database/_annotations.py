@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .._validation import InputError, InputTypeError
+
 Positions = dict[str, tuple[float, float]]
 
 #: Eyes as (y, x) of a 112 x 112 face in the FFHQ-like alignment of the demo faces and decoders.
@@ -24,14 +26,14 @@ def eye_positions(name: str, positions: object) -> Positions:
     """
     expected = '{"reye": (y, x), "leye": (y, x)}'
     if not isinstance(positions, Mapping):
-        raise TypeError(f"`{name}` must be {expected}, got {type(positions).__name__}.")
+        raise InputTypeError(f"`{name}` must be {expected}, got {type(positions).__name__}.")
     try:
         checked = {key: (float(y), float(x)) for key, (y, x) in positions.items()}
         eyes = checked["reye"] + checked["leye"]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"`{name}` must be {expected}, got {positions!r}.") from error
+        raise InputError(f"`{name}` must be {expected}, got {positions!r}.") from error
     if not all(map(math.isfinite, eyes)):
-        raise ValueError(f"`{name}` must be finite, got {positions!r}.")
+        raise InputError(f"`{name}` must be finite, got {positions!r}.")
     return checked
 
 
@@ -45,7 +47,7 @@ def fixed_eye_positions(positions: object) -> Positions | None:
         return None
     checked = eye_positions("fixed_positions", positions)
     if checked["reye"][1] >= checked["leye"][1]:
-        raise ValueError(
+        raise InputError(
             f"`fixed_positions` must have the x of reye below that of leye, got {positions!r}; "
             "reye is the person's right eye, and positions are (y, x)."
         )
@@ -60,7 +62,7 @@ def _funneled(text: str) -> Positions:
     """Nine x y points, of which the first four are the corners of the right and the left eye."""
     numbers = [float(field) for field in text.split()]
     if len(numbers) != 18:
-        raise ValueError(f"{len(numbers)} numbers")
+        raise InputError(f"{len(numbers)} numbers")
     points = list(zip(numbers[1::2], numbers[::2], strict=True))
     return {"reye": _middle(points[0], points[1]), "leye": _middle(points[2], points[3])}
 
@@ -98,7 +100,7 @@ def read_lfw_annotation(path: str | Path, issuer: str) -> Positions:
     try:
         return ISSUERS[issuer][1](Path(path).read_text(encoding="utf-8"))
     except (KeyError, ValueError) as error:
-        raise ValueError(
+        raise InputError(
             f"`annotation_directory` must hold eye positions issued by {issuer!r}, got {path} "
             f"({error}); restore the file or choose another `annotation_issuer`."
         ) from error
@@ -127,14 +129,14 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, Positions]:
         reader = csv.DictReader(stream)
         missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
-            raise ValueError(
+            raise InputError(
                 f"`annotations` must have the columns {', '.join(_COLUMNS)}, "
                 f"got {path} without {', '.join(missing)}."
             )
         for row in reader:
             image = os.path.normpath(row["path"]).replace(os.sep, "/")
             if image in table:
-                raise ValueError(
+                raise InputError(
                     f"`annotations` must name every image once, got {image} again in line "
                     f"{reader.line_num} of {path}; remove one of its rows."
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from .._validation import one_of
+from .._validation import InputError, one_of
 from ._annotations import Positions
 from ._single_group import Face, SingleGroupDatabase, sample_set
 
@@ -40,20 +40,20 @@ def _check(subjects: dict[str, list[Face]], source: str, single_image: str) -> N
     one_of("single_image", single_image, SINGLE_IMAGE)
     dotted = [face.key for faces in subjects.values() for face in faces if ".." in face.key]
     if dotted:
-        raise ValueError(
+        raise InputError(
             f"`{source}` must hold names without two dots in a row, got {dotted[0]}; "
             "rename it, Bob makes file names of them."
         )
     single = [subject for subject, faces in subjects.items() if len(faces) == 1]
     if single and single_image == "error":
         named = ", ".join(single[:5]) + (", ..." if len(single) > 5 else "")
-        raise ValueError(
+        raise InputError(
             f"`{source}` must hold at least two images of every subject, got one of {named} "
             f"({len(single)} of {len(subjects)} subjects); add images, or pass "
             "single_image='skip' or single_image='impostor'."
         )
     if len(subjects) - len(single) < 2:
-        raise ValueError(
+        raise InputError(
             f"`{source}` must hold at least two subjects with two images or more, "
             f"got {len(subjects) - len(single)}; without them there is nobody to compare."
         )

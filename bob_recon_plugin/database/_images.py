@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from .._validation import InputError
+from .._validation import InputError, MissingFileError
 
 #: what Pillow and zipfile raise on damaged files
 _UNREADABLE = (
@@ -87,7 +87,7 @@ def load_image(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"`image` must be an existing file, got {path}; restore it.")
+        raise MissingFileError(f"`image` must be an existing file, got {path}; restore it.")
     with path.open("rb") as stream:
         return decode_image(stream, str(path))
 
@@ -105,12 +105,12 @@ def open_archive(archive: str | None) -> Iterator[zipfile.ZipFile]:
         source = Path(archive).expanduser()
         remedy = "pass the path of a ZIP file of <subject>/<index>.webp members."
     if not source.is_file():
-        raise FileNotFoundError(f"`archive` must be an existing file, got {source}; {remedy}")
+        raise MissingFileError(f"`archive` must be an existing file, got {source}; {remedy}")
     with source.open("rb") as stream:
         try:
             opened = zipfile.ZipFile(stream)
         except zipfile.BadZipFile as error:
-            raise ValueError(
+            raise InputError(
                 f"`archive` must be a ZIP file, got {source} ({error}); {remedy}"
             ) from error
         with opened:
@@ -123,7 +123,7 @@ def load_member(archive: str | None, member: str) -> np.ndarray:
         try:
             stream = opened.open(member)
         except KeyError as error:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"`member` must be in {opened.filename}, got {member}; restore the archive."
             ) from error
         with stream:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from .._validation import InputError
+
 
 class Pair(NamedTuple):
     """A comparison: keys ``<Name>/<Name>_0001`` of two images, and the line that asks for it."""
@@ -17,7 +19,7 @@ class Pair(NamedTuple):
 def _key(person: str, index: str) -> str:
     number = int(index)
     if number < 1:
-        raise ValueError(index)
+        raise InputError(index)
     return f"{person}/{person}_{number:04d}"
 
 
@@ -26,7 +28,7 @@ def _parse(fields: list[str], line: int) -> Pair:
         return Pair(_key(fields[0], fields[1]), _key(fields[0], fields[2]), line)
     if len(fields) == 4:
         return Pair(_key(fields[0], fields[1]), _key(fields[2], fields[3]), line)
-    raise ValueError(f"{len(fields)} fields")
+    raise InputError(f"{len(fields)} fields")
 
 
 def _promised(header: str, path: Path) -> int:
@@ -34,7 +36,7 @@ def _promised(header: str, path: Path) -> int:
     try:
         folds, pairs = map(int, header.split())
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"`pairs` must begin with the number of folds and of pairs a fold, got {header!r} in "
             f"line 1 of {path}; restore the file."
         ) from error
@@ -73,22 +75,22 @@ def read_pairs(path: Path) -> list[Pair]:
         try:
             pair = _parse(line.split(), number)
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 "`pairs` must have lines of name, number, number or name, number, name, number, "
                 f"got {line!r} in {where}; restore the file."
             ) from error
         if pair.reference == pair.probe:
-            raise ValueError(
+            raise InputError(
                 f"`pairs` must compare two images, got {pair.probe} with itself in {where}."
             )
         earlier = seen.setdefault(pair[:2], pair)
         if earlier is not pair:
-            raise ValueError(
+            raise InputError(
                 f"`pairs` must name every pair once, got that of line {earlier.line} again in "
                 f"{where}; remove it."
             )
     if len(seen) != promised:
-        raise ValueError(
+        raise InputError(
             f"`pairs` must hold the {promised} pairs that its first line announces, "
             f"got {len(seen)} in {path}; restore the file."
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from .._validation import existing_file, one_of
+from .._validation import InputError, existing_file, one_of
 from ._annotations import Positions, fixed_eye_positions, read_table
 from ._first_enrolled import FirstEnrolledDatabase, group_by_subject
 from ._images import load_image
@@ -23,7 +23,7 @@ def _find(root: str, extensions: Iterable[str]) -> dict[str, list[str]]:
     paths = [path.relative_to(root).as_posix() for path in Path(root).glob("*/*") if path.is_file()]
     subjects = group_by_subject(paths, extensions)
     if not subjects:
-        raise ValueError(
+        raise InputError(
             f"`original_directory` must hold images as <subject>/<image>, got none in {root} "
             f"with {', '.join(extensions)}; give every person a folder of that form."
         )
@@ -45,7 +45,7 @@ def _annotator(
     table = read_table(table_path)
     missing = [image for image in images if image not in table]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"`annotations` must have a row for every image, got {table_path} without "
             f"{len(missing)} of {len(images)} (first: {missing[0]}); add them."
         )
@@ -109,7 +109,7 @@ class FolderDatabase(FirstEnrolledDatabase):
         one_of("protocol", protocol, self.protocols())
         fixed_positions = fixed_eye_positions(fixed_positions)
         if fixed_positions is not None and annotations is not None:
-            raise ValueError(
+            raise InputError(
                 f"`annotations` must be None beside `fixed_positions`, got {annotations}; "
                 "pass one of them."
             )

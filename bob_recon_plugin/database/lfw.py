@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from .._validation import existing_directory, existing_file, one_of
+from .._validation import MissingFileError, existing_directory, existing_file, one_of
 from ._annotations import ISSUERS, Positions, fixed_eye_positions, read_lfw_annotation
 from ._images import load_image
 from ._pairs import Pair, read_pairs
@@ -36,7 +36,7 @@ def _check_images(paths: dict[str, str], lines: dict[str, int]) -> None:
     first = missing[0]
     folder = os.path.dirname(paths[first])
     reason = "" if os.path.isdir(folder) else f", no folder for the person {first.split('/')[0]}"
-    raise FileNotFoundError(
+    raise MissingFileError(
         f"`original_directory` must hold every image that pairs.txt names, got {len(missing)} of "
         f"{len(paths)} missing (first: {paths[first]}, line {lines[first]}{reason}); restore them."
     )
@@ -70,7 +70,7 @@ def _annotator(
     paths = {key: os.path.join(folder, key + ISSUERS[issuer][0]) for key in keys}
     missing = [path for path in paths.values() if not os.path.isfile(path)]
     if missing:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"`annotation_directory` must hold a file of {issuer!r} annotations for every image, "
             f"got {len(missing)} of {len(paths)} missing (first: {missing[0]}); restore them, or "
             "pass `fixed_positions` if all images are aligned."

@@ -14,7 +14,7 @@ from bob.pipelines import DelayedSample, Sample
 from bob.pipelines.dataset import list_protocol_names
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._validation import one_of
+from .._validation import InputError, MissingFileError, one_of
 from ._annotations import Positions, eye_positions, fixed_eye_positions
 from ._images import load_image
 from ._settings import bob_data_directory, directory, setting
@@ -60,7 +60,7 @@ class _RowToSample(TransformerMixin, BaseEstimator):
             row = {key: value for key, value in vars(sample).items() if key != "data"}
             missing = sorted(needed - row.keys())
             if missing:
-                raise ValueError(
+                raise InputError(
                     "`dataset_protocols_path` must hold CSV files with the columns "
                     f"{', '.join(sorted(needed))}, got one without {', '.join(missing)}."
                 )
@@ -173,7 +173,7 @@ class MobioDatabase(CSVDatabase):
         path = bob_data_directory() / "protocols" / BobDatabase.category / name
         if path.is_file():
             return _protocols_path(path)
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"`dataset_protocols_path` must be the protocol files of MOBIO, got none; download "
             f"{BobDatabase.dataset_protocols_urls[0]} to {path}, or unpack it anywhere and type "
             f"`bob config set {_PROTOCOLS_KEY} PATH`."
@@ -191,7 +191,7 @@ class MobioDatabase(CSVDatabase):
             sets = [self.references(group), self.probes(group)]
             for listed, name in zip(sets, _LISTS, strict=True):
                 if not listed:
-                    raise ValueError(
+                    raise InputError(
                         f"`dataset_protocols_path` must hold {self.protocol}/{group}/{name}.csv "
                         f"with at least one row, got none in {self.dataset_protocols_path}."
                     )
@@ -199,7 +199,7 @@ class MobioDatabase(CSVDatabase):
         full = [os.path.join(self.original_directory, path + self.extension) for path in paths]
         missing = [path for path in full if not os.path.isfile(path)]
         if missing:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 "`original_directory` must hold every image of the protocol, got "
                 f"{len(missing)} of {len(full)} missing (first: {missing[0]}); restore them."
             )

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
+from .._validation import InputError
 from ._inputs import SquareDecoder, flat_embeddings
 
 _NATIVE_SIDE = 112
@@ -35,7 +36,7 @@ class BlockDecoder(SquareDecoder, ABC):
     def __init__(self, embedding_size: int = 512, width: float = 1.0, output_size: int = 112):
         super().__init__(embedding_size, output_size)
         if not (width > 0 and math.isfinite(width)):
-            raise ValueError(f"`width` must be positive and finite, got {width}.")
+            raise InputError(f"`width` must be positive and finite, got {width}.")
         self.width = width
         blocks, channels = self._grown()
         self.blocks = nn.Sequential(*blocks)

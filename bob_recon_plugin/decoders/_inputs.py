@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .._validation import InputError
+
 
 class SquareDecoder(nn.Module):
     """A decoder of square faces.
@@ -25,9 +27,9 @@ class SquareDecoder(nn.Module):
     def __init__(self, embedding_size: int, output_size: int):
         super().__init__()
         if embedding_size < 1:
-            raise ValueError(f"`embedding_size` must be at least 1, got {embedding_size}.")
+            raise InputError(f"`embedding_size` must be at least 1, got {embedding_size}.")
         if output_size < 8:
-            raise ValueError(f"`output_size` must be at least 8 pixels, got {output_size}.")
+            raise InputError(f"`output_size` must be at least 8 pixels, got {output_size}.")
         self.embedding_size = embedding_size
         self.output_size = output_size
 
@@ -47,7 +49,7 @@ def flat_embeddings(embeddings: torch.Tensor, size: int) -> torch.Tensor:
     """
     shape = tuple(embeddings.shape)
     if shape[1:] not in ((size,), (size, 1, 1)):
-        raise ValueError(
+        raise InputError(
             f"`embeddings` must have shape (n, {size}), got {shape}; "
             "pass one raw embedding a row, of the recogniser that this decoder was made for."
         )

@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from .._validation import InputError, InputTypeError
+
 #: Eyes, (y, x), in a 112 x 112 face aligned as FFHQ is.
 FFHQ_POSITIONS = {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}
 
@@ -77,21 +79,21 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         if not isinstance(self.recognizer, str) or not self.recognizer:
-            raise TypeError(
+            raise InputTypeError(
                 f"`recognizer` must be the name of a recognition model, got {self.recognizer!r}."
             )
         size = self.embedding_size
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"`embedding_size` must be a positive integer, got {size!r}.")
+            raise InputError(f"`embedding_size` must be a positive integer, got {size!r}.")
         digest = self.recognizer_sha256
         if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
-            raise ValueError(
+            raise InputError(
                 f"`recognizer_sha256` must be 64 hexadecimal digits in lower case, got {digest!r}; "
                 "leave it None when the file of the weights is not known."
             )
         norm = self.embedding_norm
         if norm is not None and not 0 < norm < float("inf"):
-            raise ValueError(f"`embedding_norm` must be positive and finite, got {norm!r}.")
+            raise InputError(f"`embedding_norm` must be positive and finite, got {norm!r}.")
         object.__setattr__(self, "positions", _checked_positions(self.positions))
 
     def judged_by(self) -> tuple[str, str | None] | None:
@@ -117,7 +119,7 @@ class ModelCard:
         try:
             return json.dumps(asdict(self), allow_nan=False, ensure_ascii=False)
         except (TypeError, ValueError) as error:
-            raise ValueError(
+            raise InputError(
                 f"`card` must hold only text, finite numbers, lists and dicts, got: {error}; "
                 "convert arrays and leave out undefined metrics."
             ) from error
@@ -135,10 +137,10 @@ class ModelCard:
             values = json.loads(text)
             unknown = sorted(set(values) - {f.name for f in fields(cls)})
             if unknown:
-                raise ValueError(f"unknown fields {', '.join(unknown)}")
+                raise InputError(f"unknown fields {', '.join(unknown)}")
             return cls(**values)
         except (TypeError, ValueError, AttributeError) as error:
-            raise ValueError(
+            raise InputError(
                 f"the model card must hold a decoder's fields, got: {error}"
             ) from error
 
@@ -149,7 +151,7 @@ def _checked_positions(positions: object) -> dict[str, tuple[float, float]]:
     except (AttributeError, TypeError, ValueError):
         eyes = {}
     if not {"reye", "leye"} <= set(eyes):
-        raise ValueError(
+        raise InputError(
             '`positions` must be {"reye": (y, x), "leye": (y, x)} in pixels of the decoded image, '
             f"got {positions!r}."
         )

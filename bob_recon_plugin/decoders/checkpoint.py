@@ -18,7 +18,7 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from .._files import whole_or_nothing
-from .._validation import existing_file, one_of
+from .._validation import InputError, InputTypeError, existing_file, one_of
 from .card import ModelCard
 from .dscasconv import DSCasConv
 from .generator_prior import GeneratorPrior
@@ -160,7 +160,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
         with safe_open(file, framework="pt") as handle:
             yield handle
     except SafetensorError as error:
-        raise ValueError(
+        raise InputError(
             f"`checkpoint` must be a whole safetensors file, got {path}, which is truncated or "
             f"damaged ({error}); copy or download it again."
         ) from error
@@ -171,12 +171,12 @@ def _check_kind(file: Path) -> None:
     with file.open("rb") as stream:
         head = stream.read(9)
     if head.startswith(_PICKLE_STARTS) and head[8:9] != b"{":
-        raise ValueError(
+        raise InputError(
             f"`checkpoint` must be a safetensors file, got the pickle {file}; {_CONVERT}"
         )
     # 8 bytes of header length, then JSON
     if head[8:9] != b"{":
-        raise ValueError(
+        raise InputError(
             f"`checkpoint` must be a safetensors file, got {file}, which is "
             f"{'none' if head else 'empty'}; give a decoder written by decoders.save."
         )
@@ -185,31 +185,31 @@ def _check_kind(file: Path) -> None:
 def _card(file: Any, path: object) -> ModelCard:
     metadata = file.metadata() or {}
     if _CARD_KEY not in metadata:
-        raise ValueError(
+        raise InputError(
             f"`checkpoint` must carry a model card, got {path}, which has none; "
             "load its tensors into a decoder and write it with decoders.save."
         )
     if metadata.get(_VERSION_KEY) != FORMAT_VERSION:
-        raise ValueError(
+        raise InputError(
             f"`checkpoint` must have format version {FORMAT_VERSION}, "
             f"got {metadata.get(_VERSION_KEY)} in {path}; use the release that wrote it."
         )
     try:
         return ModelCard.from_json(metadata[_CARD_KEY])
     except ValueError as error:
-        raise ValueError(f"`checkpoint` must carry a readable card, got {path}: {error}") from error
+        raise InputError(f"`checkpoint` must carry a readable card, got {path}: {error}") from error
 
 
 def _built(card: ModelCard, path: object) -> nn.Module:
     if card.decoder not in DECODERS:
-        raise ValueError(
+        raise InputError(
             f"`checkpoint` must hold one of the decoders {', '.join(DECODERS)}, "
             f"got {card.decoder!r} in {path}; use the release that wrote it."
         )
     try:
         decoder = DECODERS[card.decoder](**card.decoder_parameters)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise ValueError(
+        raise InputError(
             f"`checkpoint` must hold valid parameters of {card.decoder}, "
             f"got {card.decoder_parameters} in {path} ({error}); take another copy."
         ) from error
@@ -220,14 +220,14 @@ def _built(card: ModelCard, path: object) -> nn.Module:
 def _check_agreement(decoder: nn.Module, card: ModelCard) -> None:
     """Card and decoder speak of the same embeddings and the same image."""
     if card.embedding_size != decoder.embedding_size:
-        raise ValueError(
+        raise InputError(
             f"`card.embedding_size` must be {decoder.embedding_size}, that of the decoder, "
             f"got {card.embedding_size}; write the card for this decoder."
         )
     height, width = decoder.image_size  # type: ignore[misc]
     for eye, (y, x) in card.positions.items():
         if not (0 <= y < height and 0 <= x < width):
-            raise ValueError(
+            raise InputError(
                 f"`card.positions` must lie in the {height} x {width} image, got {eye} at "
                 f"({y}, {x}); give (y, x) in pixels of the decoded image."
             )
@@ -239,7 +239,7 @@ def _check_shapes(file: Any, expected: dict[str, torch.Tensor], path: object) ->
     differing = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
     if differing:
         first = differing[0]
-        raise ValueError(
+        raise InputError(
             f"`checkpoint` must hold the weights that its card describes, got {path}, where "
             f"{len(differing)} differ (first: {first}, expected {wanted.get(first, 'none')}, "
             f"found {found.get(first, 'none')}); take another copy."
@@ -249,7 +249,7 @@ def _check_shapes(file: Any, expected: dict[str, torch.Tensor], path: object) ->
 def _check_finite(tensors: dict[str, torch.Tensor], remedy: str) -> None:
     bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise ValueError(
+        raise InputError(
             f"weights must be finite, got NaN or infinity in {len(bad)} of {len(tensors)} tensors "
             f"(first: {bad[0]}) {remedy}"
         )
@@ -267,7 +267,7 @@ def _name(decoder: nn.Module) -> str:
         if type(decoder) is kind:
             return name
     known = ", ".join(kind.__name__ for kind in DECODERS.values())
-    raise TypeError(
+    raise InputTypeError(
         f"`decoder` must be one of {known}, got {type(decoder).__name__}; "
         "unwrap a compiled or parallel module first."
     )

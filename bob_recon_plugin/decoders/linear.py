@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._validation import finite_matrix
+from .._validation import InputError, finite_matrix
 from ._inputs import flat_embeddings
 
 
@@ -45,7 +45,7 @@ class LinearDecoder(nn.Module):
         super().__init__()
         height, width = (int(side) for side in image_size)
         if embedding_size < 1 or height < 1 or width < 1:
-            raise ValueError(
+            raise InputError(
                 "`embedding_size` and `image_size` must be positive, "
                 f"got {embedding_size} and {tuple(image_size)}."
             )
@@ -146,17 +146,17 @@ def _cross_products(
 def _check_fit(rows: np.ndarray, faces: np.ndarray, alpha: float, block_size: int) -> None:
     shape, dtype = getattr(faces, "shape", None), getattr(faces, "dtype", None)
     if shape is None or len(shape) != 4 or shape[1] != 3 or dtype != np.uint8:
-        raise ValueError(
+        raise InputError(
             "`faces` must be a uint8 array of shape (n, 3, H, W), "
             f"got {type(faces).__name__} of shape {shape} and type {dtype}; "
             "stack RGB faces in [0, 255]."
         )
     if len(faces) != len(rows) or len(rows) < 2:
-        raise ValueError(
+        raise InputError(
             "`embeddings` and `faces` must be as many, two or more, "
             f"got {len(rows)} and {len(faces)}; pass one embedding a face, in the same order."
         )
     if not 0 < alpha < float("inf"):
-        raise ValueError(f"`alpha` must be positive and finite, got {alpha}; try 0.3.")
+        raise InputError(f"`alpha` must be positive and finite, got {alpha}; try 0.3.")
     if block_size < 1:
-        raise ValueError(f"`block_size` must be at least 1, got {block_size}.")
+        raise InputError(f"`block_size` must be at least 1, got {block_size}.")

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .._files import sha256
+from .._validation import InputError, MissingFileError
 from ._openvino_files import Graph
 
 #: Length of a style.
@@ -43,7 +44,7 @@ def generator_folder() -> Path:
     """
     spec = importlib.util.find_spec("random_face")
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"the generator must be installed, got no package `random_face`; {_INSTALL}"
         )
     return Path(spec.submodule_search_locations[0]) / "data"
@@ -90,7 +91,7 @@ class MobileStyleGAN(nn.Module):
         folder = generator_folder()
         for name, digest in _SHA256.items():
             if not (folder / name).is_file() or sha256(folder / name) != digest:
-                raise ValueError(
+                raise InputError(
                     f"the generator must be the one of random-face 2021.7.21.1, got another "
                     f"{folder / name}; {_INSTALL}"
                 )
@@ -256,7 +257,7 @@ def _style_of(graph: Graph, product: str) -> tuple[float, str]:
             return graph.constant(node).item(), graph.inputs(node)[0]
         if graph.kind(node) == "Reshape":
             return 1.0, node
-    raise ValueError(f"product {product} of the generator takes no style")
+    raise InputError(f"product {product} of the generator takes no style")
 
 
 class _Upsampling(nn.Module):

@@ -10,7 +10,7 @@ import numpy as np
 from bob.bio.base.pipelines import BioAlgorithm
 from bob.pipelines import Sample, SampleSet
 
-from .._validation import one_of
+from .._validation import InputError, InputTypeError, one_of
 from .keys import attackers_key, places, subjects_key
 from .scheme import Scheme
 
@@ -135,7 +135,7 @@ class ProtectedComparison(BioAlgorithm):
     def _keys_of(self, batch: Any) -> list[int]:
         samples = getattr(batch, "samples", None)
         if samples is None:
-            raise TypeError(
+            raise InputTypeError(
                 "`enroll_templates` must be a SampleBatch whose samples know their subjects, got "
                 f"{type(batch).__name__}; pass SampleBatch(templates)."
             )
@@ -145,7 +145,7 @@ class ProtectedComparison(BioAlgorithm):
 def check(scheme: object, scenario: object) -> None:
     """Raise unless these are a scheme and a scenario."""
     if not isinstance(scheme, Scheme):
-        raise TypeError(f"`scheme` must be a Scheme, got {scheme!r}; try BioHashing().")
+        raise InputTypeError(f"`scheme` must be a Scheme, got {scheme!r}; try BioHashing().")
     one_of("scenario", scenario, SCENARIOS)
 
 
@@ -153,7 +153,7 @@ def _subject(sample: Any) -> str:
     try:
         return str(sample.subject_id)
     except AttributeError:
-        raise ValueError(
+        raise InputError(
             f"sample {getattr(sample, 'key', sample)!r} must have a `subject_id`, whose key "
             "protects its template, got none; use a database that tells it."
         ) from None

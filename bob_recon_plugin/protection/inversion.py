@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._validation import finite_matrix
+from .._validation import InputError, finite_matrix
 from .comparison import check
 from .estimates import estimate
 from .keys import attackers_key, places, subjects_key
@@ -120,7 +120,7 @@ class InvertProtection(TransformerMixin, BaseEstimator):
         """
         rows = finite_matrix("X", X, None, "pass one protected template a row.")
         if self.embedding_norm is None or not self.embedding_norm > 0:
-            raise ValueError(
+            raise InputError(
                 f"`embedding_norm` must be a positive number, got {self.embedding_norm}; take that "
                 "of the decoder's card, or the mean norm of the recogniser's embeddings."
             )
@@ -134,7 +134,7 @@ class InvertProtection(TransformerMixin, BaseEstimator):
         one = np.ones((1, self.embedding_size), np.float32)
         length = self.scheme.protect(one, attackers_key(self.seed)).shape[1]
         if rows.shape[1] != length:
-            raise ValueError(
+            raise InputError(
                 f"`X` must be templates of {self.scheme!r}, of length {length}, got "
                 f"{rows.shape[1]}; name the scheme that the system has."
             )
@@ -145,7 +145,7 @@ class InvertProtection(TransformerMixin, BaseEstimator):
             return [attackers_key(self.seed)] * n
         if subjects is None or len(subjects) != n:
             told = "none" if subjects is None else len(subjects)
-            raise ValueError(
+            raise InputError(
                 f"`subjects` must be the owners of {n} templates, got {told}; their keys decide."
             )
         return [subjects_key(self.seed, subject) for subject in subjects]

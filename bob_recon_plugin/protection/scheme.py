@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._validation import finite_matrix
+from .._validation import InputError, finite_matrix
 
 
 class Scheme(ABC):
@@ -70,13 +70,13 @@ def checked(embeddings: object) -> np.ndarray:
 def whole(name: str, value: object, least: int = 1) -> None:
     """Raise ValueError unless a parameter is a whole number from ``least`` on."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ValueError(f"`{name}` must be a whole number from {least} on, got {value!r}.")
+        raise InputError(f"`{name}` must be a whole number from {least} on, got {value!r}.")
 
 
 def at_most(name: str, value: int, size: int) -> int:
     """Return a number of directions, or raise ValueError where embeddings have fewer."""
     if value > size:
-        raise ValueError(
+        raise InputError(
             f"`{name}` must be at most the length of the embeddings, {size}, got {value}; more "
             "directions cannot be orthonormal."
         )

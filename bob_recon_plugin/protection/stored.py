@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._validation import finite_matrix
+from .._validation import InputError, finite_matrix
 from .comparison import SCENARIOS, check
 from .keys import places, subjects_key
 from .scheme import Scheme
@@ -48,7 +48,7 @@ class ProtectTemplates(TransformerMixin, BaseEstimator):
         """Protect embeddings of shape (n, d), of n subjects: float32 of shape (n, m)."""
         rows = finite_matrix("X", X, None, "pass one embedding a row.")
         if len(subjects) != len(rows):
-            raise ValueError(
+            raise InputError(
                 f"`subjects` must be the owners of {len(rows)} embeddings, got {len(subjects)}."
             )
         keys = [subjects_key(self.seed, subject) for subject in subjects]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .._validation import one_of
+from .._validation import InputError, one_of
 
 #: Eye positions (y, x) of the FFHQ-like alignment that the decoders draw.
 ALIGNED_POSITIONS = {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}
@@ -67,11 +67,11 @@ class Recognizer:
     def __post_init__(self) -> None:
         one_of("color", self.color, ("rgb", "bgr"))
         if self.embedding_size < 1:
-            raise ValueError(f"`embedding_size` must be at least 1, got {self.embedding_size}.")
+            raise InputError(f"`embedding_size` must be at least 1, got {self.embedding_size}.")
         if not self.scale > 0:
-            raise ValueError(f"`scale` must be positive, got {self.scale}.")
+            raise InputError(f"`scale` must be positive, got {self.scale}.")
         if not {"reye", "leye"} <= set(self.cropped_positions):
-            raise ValueError(
+            raise InputError(
                 "`cropped_positions` must hold the (y, x) of 'reye' and 'leye', got "
                 f"{self.cropped_positions!r}."
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from clapper.rc import UserDefaults
 
 from .._files import sha256
-from .._validation import existing_file
+from .._validation import InputError, MissingFileError, existing_file
 from ._description import Recognizer
 
 
@@ -49,7 +49,7 @@ def _in_package(recognizer: Recognizer, package: str, inside: str) -> Path:
     # found, not imported: such packages may load models when imported
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"`weights` of {recognizer.name} must be in the package {package}, got no such "
             f"package; {_remedy(recognizer)}"
         )
@@ -78,7 +78,7 @@ def verified(recognizer: Recognizer, weights: str | Path | None = None) -> Path:
     )
     found = sha256(path)
     if recognizer.sha256 not in (None, found):
-        raise ValueError(
+        raise InputError(
             f"`weights` of {recognizer.name} must have SHA-256 {recognizer.sha256}, got {found} "
             f"({path}); {_remedy(recognizer)} A model of your own gets an own description: "
             "recognizers.from_onnx, or dataclasses.replace with its name and sha256."

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._validation import one_of
+from .._validation import InputError, one_of
 from ._description import Recognizer
 from ._pickled_module import read_tensors
 
@@ -88,7 +88,7 @@ def load_backbone(recognizer: Recognizer, path: Path) -> nn.Module:
     try:
         network.load_state_dict(_state_dict(path))
     except RuntimeError as error:
-        raise ValueError(
+        raise InputError(
             f"`weights` must be a state dict of {recognizer.network}, got {path} "
             f"({_shortened(error)}); {recognizer.source}."
         ) from error
@@ -107,7 +107,7 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         if tensors := _of_module(path):
             return tensors
-        raise ValueError(
+        raise InputError(
             f"`weights` must be a file of torch.save that holds tensors alone, got {path} "
             f"({_shortened(error)}); get the file again, or save its state_dict()."
         ) from error
@@ -119,7 +119,7 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
             if key.startswith(prefix)
         }
     if not isinstance(content, dict):
-        raise ValueError(
+        raise InputError(
             f"`weights` must hold a state dict, got {type(content).__name__} in {path}; "
             "save the network's state_dict()."
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from .._validation import InputTypeError
 from .backbones import load_backbone
 from .module import FrozenModule, check_embeddings, full_precision
 from .registry import get
@@ -81,7 +82,7 @@ def from_bob(transformer: PyTorchModel) -> nn.Module:
     from bob.bio.face.embeddings.pytorch import PyTorchModel
 
     if not isinstance(transformer, PyTorchModel):
-        raise TypeError(
+        raise InputTypeError(
             "`transformer` must be a PyTorchModel of bob.bio.face, got "
             f"{type(transformer).__name__}; unwrap it first, or describe the model's file with "
             "recognizers.from_onnx."

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._validation import InputError
 from ._description import Recognizer
 
 
@@ -106,7 +107,7 @@ class RecognizerModule(FrozenModule):
         about = self.recognizer
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, *about.image_size):
             height, width = about.image_size
-            raise ValueError(
+            raise InputError(
                 f"`images` must have shape (n, 3, {height}, {width}) for {about.name}, got "
                 f"{tuple(images.shape)}; crop or resize them first."
             )
@@ -123,7 +124,7 @@ def check_embeddings(embeddings: Any, n: int, size: int | None, name: str) -> No
     shape = tuple(embeddings.shape) if isinstance(embeddings, torch.Tensor) else None
     if shape is None or len(shape) != 2 or shape != (n, shape[1] if size is None else size):
         got = type(embeddings).__name__ if shape is None else shape
-        raise ValueError(
+        raise InputError(
             f"`{name}` must turn {n} images into embeddings of shape ({n}, {size or 'd'}), got "
             f"{got}; give a network whose only output is the embedding."
         )

@@ -14,6 +14,7 @@ from onnx2torch.node_converters.activations import OnnxPReLU
 from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
+from .._validation import InputError
 from ._onnx_batches import open_batch
 from ._onnx_mending import mended
 from .module import FixedPReLU, RecognizerModule
@@ -23,13 +24,13 @@ def _read(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
     except Exception as error:  # protobuf has no common error across its versions
-        raise ValueError(
+        raise InputError(
             f"`weights` must be an ONNX file, got {path}, which cannot be read ({error}); "
             "get the file again."
         ) from error
     inputs, outputs = _inputs(model), model.graph.output
     if len(inputs) != 1 or len(outputs) != 1:
-        raise ValueError(
+        raise InputError(
             f"`weights` must be an ONNX file with one input and one output, got {len(inputs)} and "
             f"{len(outputs)} in {path}; get the file again, or export the embedding alone."
         )
@@ -51,12 +52,12 @@ def read_geometry(path: Path) -> tuple[int | None, tuple[int, int] | None]:
     model = _read(path)
     images, embeddings = _shape(_inputs(model)[0]), _shape(model.graph.output[0])
     if len(images) != 4 or images[1] not in (3, None):
-        raise ValueError(
+        raise InputError(
             f"`path` must take images of shape (n, 3, H, W), got {images} in {path}; "
             "export the network with channels first."
         )
     if embeddings and len(embeddings) != 2:
-        raise ValueError(
+        raise InputError(
             f"`path` must give embeddings of shape (n, d), got {embeddings} in {path}; "
             "export the network with its last layers flattened."
         )
@@ -77,7 +78,7 @@ def load_onnx(path: Path) -> nn.Module:
     try:
         network = convert(mended(model))
     except Exception as error:  # onnx2torch raises what the operator happens to raise
-        raise ValueError(
+        raise InputError(
             f"`weights` must be a network that onnx2torch converts, got {path} "
             f"({type(error).__name__}: {error}); export it again with plain operators."
         ) from error
@@ -123,11 +124,11 @@ def ensure_batches(module: RecognizerModule, path: Path) -> None:
     if error is None:
         return
     if _failure(module, 1) is None:
-        raise ValueError(
+        raise InputError(
             f"`weights` must embed batches of any size, got {path}, whose graph fixes a batch of "
             f"one ({error}); export it with an open batch axis."
         ) from error
-    raise ValueError(
+    raise InputError(
         f"`weights` must embed images of shape (n, 3, {module.recognizer.image_size[0]}, "
         f"{module.recognizer.image_size[1]}), got {path} ({error}); "
         "correct the description or the file."
@@ -145,5 +146,5 @@ def _failure(module: RecognizerModule, n: int) -> Exception | None:
     except Exception as error:  # whatever a converted operator raises
         return error
     if torch.dist(together, alone) > 1e-3 * alone.norm():
-        return ValueError("an image is embedded in another way beside a second one")
+        return InputError("an image is embedded in another way beside a second one")
     return None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .._files import sha256
-from .._validation import existing_file, one_of
+from .._validation import InputError, InputTypeError, existing_file, one_of
 from ._description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
 
 _INSIGHTFACE = "InsightFace models: non-commercial research"
@@ -158,7 +158,7 @@ def get(name: str | Recognizer) -> Recognizer:
     if isinstance(name, Recognizer):
         return name
     if not isinstance(name, str):
-        raise TypeError(
+        raise InputTypeError(
             f"`recognizer` must be a name or a Recognizer, got {type(name).__name__}; "
             "describe an own model with recognizers.from_onnx."
         )
@@ -198,7 +198,7 @@ def from_onnx(path: str | Path, name: str | None = None, **description: Any) -> 
     if image_size is not None:
         description.setdefault("image_size", image_size)
     if description["embedding_size"] is None:
-        raise ValueError(
+        raise InputError(
             f"`embedding_size` must be given, got none: {path.name} leaves it open; "
             "pass embedding_size=."
         )

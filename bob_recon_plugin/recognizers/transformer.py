@@ -14,6 +14,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
+from .._validation import InputError, InputTypeError
 from ._description import Recognizer
 from ._weights import stamp, verified
 from .loading import load_module
@@ -107,7 +108,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         if size is None:
             size = 16 if device.type == "cpu" else 256
         if size < 1:
-            raise ValueError(f"`batch_size` must be at least 1, got {size}.")
+            raise InputError(f"`batch_size` must be at least 1, got {size}.")
         module = shared_module(recognizer, self.weights, device)
         embeddings = np.empty((len(X), recognizer.embedding_size), dtype=np.float32)
         for start in range(0, len(X), size):
@@ -129,7 +130,7 @@ def _device(name: str) -> torch.device:
     try:
         return torch.device(name)
     except RuntimeError as error:
-        raise ValueError(
+        raise InputError(
             f"`device` must be 'auto' or a device of torch, got {name!r}; try 'cpu'."
         ) from error
 
@@ -138,20 +139,20 @@ def _checked(face: Any, index: int, recognizer: Recognizer) -> np.ndarray:
     array = np.asarray(face)
     shape = (3, *recognizer.image_size)
     if array.dtype.kind not in "uif":
-        raise TypeError(
+        raise InputTypeError(
             f"`X[{index}]` must be an array of numbers of shape {shape}, got "
             f"{type(face).__name__}; drop images that were not cropped."
         )
     if array.shape != shape:
-        raise ValueError(
+        raise InputError(
             f"`X[{index}]` must have shape {shape} for {recognizer.name}, got {array.shape}; "
             "give a batch of faces, channels first, cropped to the size of the description."
         )
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():  # NaN and infinity both show in min or max
-        raise ValueError(f"`X[{index}]` must be finite, got NaN or infinity; check this face.")
+        raise InputError(f"`X[{index}]` must be finite, got NaN or infinity; check this face.")
     if low < -1 or high > 256:  # a level of slack for interpolation
-        raise ValueError(
+        raise InputError(
             f"`X[{index}]` must lie in [0, 255], got values from {low:g} to {high:g}; "
             "give unnormalised pixels, the model's own normalisation is applied here."
         )

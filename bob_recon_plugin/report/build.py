@@ -17,6 +17,7 @@ from bob_recon_plugin.results import Run, open_run
 from bob_recon_plugin.run_record import versions
 from bob_recon_plugin.verdict import TYPE_I, Verdict, judge
 
+from .._validation import InputError
 from . import matrix
 from .faces import sheet
 from .figures import draw
@@ -86,7 +87,7 @@ def _distinct(runs: list[Run]) -> list[Run]:
     folders = [run.files["dev"].resolve() for run in runs]
     for i, folder in enumerate(folders):
         if folder in folders[:i]:
-            raise ValueError(f"`run` must be given once, got {folder} twice; leave one out.")
+            raise InputError(f"`run` must be given once, got {folder} twice; leave one out.")
     return runs
 
 
@@ -170,7 +171,7 @@ def _quality(
     used = verdict.run.inverted
     name = options.recognizer or second_recognizer([used])
     if name == used:
-        raise ValueError(
+        raise InputError(
             f"`recognizer` must have had no part in the training, got {name}, whose templates the "
             "decoder inverts; name another."
         )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bob_recon_plugin._validation import one_of
+from bob_recon_plugin._validation import InputError, one_of
 from bob_recon_plugin.metrics import CONFIDENCE, OperatingPoint, Rate
 
 FORMATS = ("text", "markdown", "csv", "json")
@@ -44,7 +44,7 @@ def render(points: Sequence[OperatingPoint], format: str = "text") -> str:
     """
     one_of("format", format, FORMATS)
     if not points:
-        raise ValueError("`points` must hold at least one operating point, got none; give an FMR.")
+        raise InputError("`points` must hold at least one operating point, got none; give an FMR.")
     writer = {"text": _text, "markdown": _markdown, "csv": _csv, "json": _json}[format]
     return writer(points)
 

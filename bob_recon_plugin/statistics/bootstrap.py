@@ -11,6 +11,8 @@ from scipy.sparse import coo_array
 from bob_recon_plugin.metrics import CONFIDENCE, accepted_most
 from bob_recon_plugin.scores import Comparisons
 
+from .._validation import InputError
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -101,9 +103,9 @@ def bootstrap(
     are products, for comparisons of two people.
     """
     if replicates < 1:
-        raise ValueError(f"`replicates` must be at least 1, got {replicates}; 1000 is usual.")
+        raise InputError(f"`replicates` must be at least 1, got {replicates}; 1000 is usual.")
     if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must be in (0, 1), got {confidence}; 0.95 is usual.")
+        raise InputError(f"`confidence` must be in (0, 1), got {confidence}; 0.95 is usual.")
     draw = np.random.default_rng(seed)
     setting = _Group(dev)
     reported = setting if eval is None else _Group(eval)

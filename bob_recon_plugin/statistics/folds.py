@@ -11,6 +11,8 @@ from bob_recon_plugin.metrics import sar as share
 from bob_recon_plugin.metrics import threshold_at_fmr
 from bob_recon_plugin.scores import Comparisons
 
+from .._validation import InputError
+
 
 @dataclass(frozen=True)
 class MeanRate:
@@ -82,7 +84,7 @@ def cross_validate(
     """
     names = np.unique(folds)
     if len(names) < 2:
-        raise ValueError(f"`folds` must name at least two folds, got {len(names)}.")
+        raise InputError(f"`folds` must name at least two folds, got {len(names)}.")
     acquired = ~np.isnan(data.score)
     by_class = {
         kind: {fold: data.score[acquired & (data.kind == i) & (folds == fold)] for fold in names}
@@ -90,7 +92,7 @@ def cross_validate(
     }
     for kind, parts in by_class.items():
         if empty := [str(fold) for fold, scores in parts.items() if not len(scores)]:
-            raise ValueError(
+            raise InputError(
                 f"`folds` must each hold a score of every class, got none of {kind} in fold "
                 f"{', '.join(empty)}; report without folds."
             )

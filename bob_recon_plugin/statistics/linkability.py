@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._validation import InputError
+
 _MOST_BINS = 100
 _A_BIN = 10  # scores of the smaller class that a bin holds on average, at least
 
@@ -20,7 +22,7 @@ def _densities(mated: ArrayLike, non_mated: ArrayLike) -> tuple[np.ndarray, np.n
     given = {"mated": np.asarray(mated, float), "non_mated": np.asarray(non_mated, float)}
     for name, scores in given.items():
         if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
-            raise ValueError(
+            raise InputError(
                 f"`{name}` must be finite scores of shape (n,), n > 0, got shape {scores.shape}; "
                 "leave out failures to acquire."
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .._validation import InputError
 from ..run_record import FILE_NAME, claim
 
 RECORD = FILE_NAME
@@ -29,7 +30,7 @@ def take(directory: Path, identity: dict[str, Any], force: bool | None = None) -
         For a folder of somebody else's files, and, with the differences, of other work.
     """
     if directory.is_dir() and any(directory.iterdir()) and not (directory / RECORD).is_file():
-        raise ValueError(
+        raise InputError(
             f"`output` must be a folder of its own, got {directory} with other files in it; choose "
             "another --output."
         )

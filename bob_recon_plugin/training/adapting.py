@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .._validation import InputError
 from ..adapters import AdapterCard, save
 from ..run_record import versions
 from .dataset import FaceDataset
@@ -82,7 +83,7 @@ def fit(here: np.ndarray, there: np.ndarray) -> Fit:
     """
     n = len(here)
     if n < _FEWEST:
-        raise ValueError(
+        raise InputError(
             f"`faces` must be at least {_FEWEST}, got {n}; more than their embeddings have "
             "dimensions are better."
         )
@@ -141,14 +142,14 @@ def paired(
     places = {key: place for place, key in enumerate(target.keys)}
     shared = [(row, places[key]) for row, key in enumerate(source.keys) if key in places]
     if not shared:
-        raise ValueError(
+        raise InputError(
             "`source` and `target` must be made of the same images, got none in both: "
             f"{source.paths[0]} has {source.keys[0]!r}, {target.paths[0]} has "
             f"{target.keys[0]!r}; run `bob bio recon prepare` on one folder for both models."
         )
     wanted = len(shared) if n is None else n
     if wanted > len(shared):
-        raise ValueError(
+        raise InputError(
             f"`n` must be at most {len(shared)}, the number of images in both datasets, got {n}; "
             "prepare more."
         )
@@ -180,7 +181,7 @@ def adapt(
     """
     one, other = source.about, target.about
     if (one.recognizer, one.recognizer_sha256) == (other.recognizer, other.recognizer_sha256):
-        raise ValueError(
+        raise InputError(
             f"`source` and `target` must be prepared for two recognition models, got "
             f"{one.recognizer} in both {source.paths[0]} and {target.paths[0]}; "
             "its templates need no adapter."

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from .._geometry import FFHQ_EYES, FFHQ_SIDE, eye_points, similarity
+from .._validation import InputError
 from ..database._annotations import Positions, eye_positions
 
 _ENLARGE = 2.0  # times at most; beyond, there is no face to learn
@@ -37,7 +38,7 @@ def ffhq_eyes(image_size: tuple[int, int]) -> Positions:
     """
     height, width = image_size
     if height != width:
-        raise ValueError(f"an FFHQ image must be a square, got {height} x {width} pixels")
+        raise InputError(f"an FFHQ image must be a square, got {height} x {width} pixels")
     scale = width / FFHQ_SIDE
     return {eye: (_scaled(y, scale), _scaled(x, scale)) for eye, (y, x) in FFHQ_EYES.items()}
 
@@ -93,7 +94,7 @@ class EyeCropper(TransformerMixin, BaseEstimator):
         """
         image = np.asarray(X)
         if not isinstance(annotations, Mapping) or not {"reye", "leye"} <= set(annotations):
-            raise ValueError("there are no eye positions (reye, leye)")
+            raise InputError("there are no eye positions (reye, leye)")
         eyes = {eye: annotations[eye] for eye in ("reye", "leye")}
         source = eye_points(eye_positions("annotations", eyes))
         target = eye_points(self.positions)
@@ -111,12 +112,12 @@ def _check_eyes(source: np.ndarray, target: np.ndarray, image_size: tuple[int, .
     height, width = image_size
     inside = (source >= 0).all() and (source <= (width - 1, height - 1)).all()
     if not inside:
-        raise ValueError(f"an eye lies outside the image of {height} x {width} pixels")
+        raise InputError(f"an eye lies outside the image of {height} x {width} pixels")
     if source[0, 0] >= source[1, 0]:
-        raise ValueError("the right eye of the person is not on the left of the image: swapped?")
+        raise InputError("the right eye of the person is not on the left of the image: swapped?")
     needed = np.linalg.norm(np.diff(target, axis=0)) / _ENLARGE
     if (found := np.linalg.norm(np.diff(source, axis=0))) < needed:
-        raise ValueError(f"the face is too small: {found:.0f} pixels between the eyes")
+        raise InputError(f"the face is too small: {found:.0f} pixels between the eyes")
 
 
 def _shrink(image: np.ndarray, warp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

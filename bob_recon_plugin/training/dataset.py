@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from .._files import whole_or_nothing
-from .._validation import existing_directory
+from .._validation import InputError, existing_directory
 from ..run_record import write_json
 
 CARD, BAD = "dataset.json", "bad.csv"
@@ -133,7 +133,7 @@ class Shard:
             content = json.loads(self.keys.read_text(encoding="utf-8"))
             return {"keys": list(content["keys"]), "bad": list(content["bad"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
+            raise InputError(
                 f"`shard` must be readable, got {self.keys} ({error}); remove it and {_AGAIN}"
             ) from error
 
@@ -176,12 +176,12 @@ def write_shard(
     """
     k = len(keys)
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[:2] != (k, 3):
-        raise ValueError(
+        raise InputError(
             f"`faces` must be uint8 of shape ({k}, 3, H, W), got {faces.dtype} of {faces.shape}; "
             "give one face a key."
         )
     if embeddings.ndim != 3 or embeddings.shape[:2] != (k, 2):
-        raise ValueError(
+        raise InputError(
             f"`embeddings` must have shape ({k}, 2, d), got {embeddings.shape}; give those of "
             "every face and of its mirror image."
         )
@@ -275,7 +275,7 @@ class FaceDataset:
                 self._faces.append(faces)
                 embeddings.append(rows)
             if len(self.keys) - before != card.n:
-                raise ValueError(
+                raise InputError(
                     f"`dataset` must hold the {card.n} faces of its {CARD}, got "
                     f"{len(self.keys) - before} in {folder}; {_AGAIN}"
                 )
@@ -335,7 +335,7 @@ class FaceDataset:
             When there is only one face.
         """
         if len(self) < 2:
-            raise ValueError(
+            raise InputError(
                 f"`dataset` must hold at least 2 faces to hold one out, got {len(self)} in "
                 f"{self.paths[0]}; prepare more."
             )
@@ -358,7 +358,7 @@ def open_datasets(paths: Sequence[str | Path]) -> FaceDataset:
         recognition models or crops.
     """
     if not paths:
-        raise ValueError(f"`paths` must hold at least one dataset, got none; {_REMEDY}")
+        raise InputError(f"`paths` must hold at least one dataset, got none; {_REMEDY}")
     return FaceDataset(*paths)
 
 
@@ -379,18 +379,18 @@ def read_card(path: Path) -> DatasetCard:
         card = DatasetCard(**{name: value for name, value in content.items() if name in known})
     except FileNotFoundError as error:
         if shards(folder):
-            raise ValueError(
+            raise InputError(
                 f"`dataset` must be complete, got {folder} without {CARD}; {_AGAIN}"
             ) from error
-        raise ValueError(
+        raise InputError(
             f"`dataset` must hold prepared faces, got {folder} without {CARD}; {_REMEDY}"
         ) from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise InputError(
             f"`dataset` must have a readable {CARD}, got that of {folder} ({error}); {_AGAIN}"
         ) from error
     if card.complete is not True:
-        raise ValueError(f"`dataset` must be complete, got {folder}; {_AGAIN}")
+        raise InputError(f"`dataset` must be complete, got {folder}; {_AGAIN}")
     return card
 
 
@@ -409,11 +409,11 @@ def _array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(
+        raise InputError(
             f"`dataset` must have whole shards, got {path} missing or cut short ({error}); {remedy}"
         ) from error
     if array.dtype != dtype or array.shape != shape:
-        raise ValueError(
+        raise InputError(
             f"{path} must hold {np.dtype(dtype)} of shape {shape}, got {array.dtype} of "
             f"{array.shape}; {remedy}"
         )
@@ -423,7 +423,7 @@ def _array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
 def _finite(embeddings: np.ndarray, keys: Sequence[str], name: str, remedy: str) -> None:
     wrong = ~np.isfinite(embeddings).all(axis=(1, 2))
     if wrong.any():
-        raise ValueError(
+        raise InputError(
             f"{name} must be finite, got NaN or infinity in {int(wrong.sum())} of {len(keys)} "
             f"(first: {keys[int(wrong.argmax())]}); {remedy}"
         )
@@ -435,7 +435,7 @@ def _check_alike(paths: Sequence[Path], cards: Sequence[DatasetCard]) -> None:
         other = asdict(card)
         if differing := [name for name in _SHARED if first[name] != other[name]]:
             told = "; ".join(f"{n} {first[n]!r} and {other[n]!r}" for n in differing)
-            raise ValueError(
+            raise InputError(
                 "`datasets` must be made for one recognition model and crop, got "
                 f"{paths[0]} and {path} with {told}; prepare one of them again."
             )

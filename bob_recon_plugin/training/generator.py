@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._files import sha256
+from .._validation import MissingFileError
 from ..decoders import generator_folder
 
 _NETWORKS = ("MappingNetwork", "SynthesisNetwork")
@@ -39,7 +40,7 @@ class Generator:
 
     def __init__(self) -> None:
         if importlib.util.find_spec("openvino") is None:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 "the generator must be installed, got no package `openvino`; "
                 "run `pip install openvino`."
             )

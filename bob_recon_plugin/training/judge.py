@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from .. import recognizers
 from .._files import whole_or_nothing
-from .._validation import existing_file
+from .._validation import InputError, existing_file
 from ..decoders import read_card
 from ..recognizers import Recognizer, RecognizerTransformer, identify
 from .dataset import FaceDataset
@@ -74,7 +74,7 @@ class Judge:
         file = existing_file("start_from", checkpoint, "give a decoder's file.")
         seen = read_card(file).judged_by()
         if seen is not None and seen[0] != self.name and (self.proxy or self.name == NONE):
-            raise ValueError(
+            raise InputError(
                 f"`start_from` must be a decoder that no gradient of another model than "
                 f"{self.name} trained, got {checkpoint}, trained with those of {seen[0]}; start "
                 "from another decoder, or from nothing."
@@ -133,7 +133,7 @@ def _check_crop(recognizer: Recognizer, dataset: FaceDataset) -> None:
     if recognizer.image_size != about.image_size or not same_places(
         recognizer.cropped_positions, about.positions
     ):
-        raise ValueError(
+        raise InputError(
             f"`judge` must take faces of {about.image_size} with the eyes at {about.positions}, "
             f"as the data has them, got {recognizer.name} with {recognizer.image_size} and "
             f"{recognizer.cropped_positions}; name another judge."

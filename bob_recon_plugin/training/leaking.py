@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .._files import whole_or_nothing
-from .._validation import existing_file
+from .._validation import InputError, existing_file
 from ..injection import through
 from .dataset import FaceDataset
 
@@ -32,11 +32,11 @@ def read_leak(path: str | Path) -> tuple[Any, ...]:
     try:
         steps = load([str(file)], attribute_name="leak")
     except ImportError as error:
-        raise ValueError(
+        raise InputError(
             f"`leak` must be defined in {file}, got none ({error}); write `leak = [...]` in it."
         ) from error
     if not isinstance(steps, list | tuple) or not all(hasattr(s, "transform") for s in steps):
-        raise ValueError(
+        raise InputError(
             f"`leak` must be a list of transformers, got {steps!r} in {file}; see "
             "bob_recon_plugin.leaks and .protection."
         )
@@ -70,7 +70,7 @@ def leaked(dataset: FaceDataset, steps: Sequence[Any], folder: Path) -> np.ndarr
         both = dataset.embeddings[rows].swapaxes(0, 1).reshape(-1, wanted[2])
         got = through(steps, both, [*subjects, *subjects])  # both sides of a face under its key
         if got.shape[1] != wanted[2]:
-            raise ValueError(
+            raise InputError(
                 f"`leak` must end at embeddings of {wanted[2]} dimensions, got {got.shape[1]}; "
                 "put InvertProtection behind ProtectTemplates."
             )

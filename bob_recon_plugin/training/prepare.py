@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from bob.pipelines import wrap
 from tqdm import tqdm
 
-from .._validation import one_of
+from .._validation import InputError, one_of
 from ..recognizers import Recognizer, RecognizerTransformer, get, identify
 from ..run_record import versions
 from ._folder import RECORD, take
@@ -79,7 +79,7 @@ def prepare(
     """
     for name, value in (("shard_size", shard_size), ("batch_size", batch_size)):
         if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+            raise InputError(f"`{name}` must be at least 1, got {value}.")
     images = source if isinstance(source, Source) else open_source(source, annotations)
     model = get(recognizer)
     crop = _chosen_crop(crop, images, model)
@@ -143,12 +143,12 @@ def load_client(name: str | None) -> Any:
     try:
         return load([name], entry_point_group="dask.client", attribute_name="dask_client")
     except (ImportError, RuntimeError, ValueError) as error:
-        raise ValueError(f"`--dask-client` must name a client, got {name!r}: {error}") from error
+        raise InputError(f"`--dask-client` must name a client, got {name!r}: {error}") from error
 
 
 def _check_workers(images: Source, dask_client: Any) -> None:
     if images.in_order and dask_client not in _SEQUENTIAL:
-        raise ValueError(
+        raise InputError(
             f"`source` must not be compressed to be read by several workers, got {images.name}; "
             "unpack it, or leave --dask-client out."
         )
@@ -166,7 +166,7 @@ def _try(cutter: FaceCutter, images: Source) -> None:
 
 
 def _refuse_faceless(images: Source, tried: int, key: str, reason: str) -> NoReturn:
-    raise ValueError(
+    raise InputError(
         f"`source` must give faces, got none from {tried} of the {len(images)} images of "
         f"{images.name} (first: {key}: {reason}); choose another --crop, or mend the images."
     )
@@ -184,14 +184,14 @@ def _chosen_crop(crop: str | None, images: Source, model: Recognizer) -> str:
     crop = crop or ("annotations" if images.annotated else "aligned")
     one_of("crop", crop, CROPS)
     if crop == "annotations" and not images.annotated:
-        raise ValueError(
+        raise InputError(
             f"`annotations` must be given for the crop 'annotations', got none for {images.name}; "
             f"pass a CSV file of eye positions, or put it there as {ANNOTATIONS}."
         )
     made_for = _manifest(images).get("positions")
     wanted = json.loads(json.dumps(model.cropped_positions))
     if crop == "aligned" and made_for not in (None, wanted):
-        raise ValueError(
+        raise InputError(
             f"`source` must be faces with the eyes of {model.name} at {wanted}, got {images.name} "
             f"with {made_for}; synthesize them with `--recognizer {model.name}`."
         )
@@ -206,7 +206,7 @@ def _manifest(images: Source) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path} must be readable, got a damaged file ({error}); synthesize again."
         ) from error
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .. import losses
-from .._validation import one_of
+from .._validation import InputError, one_of
 
 
 @dataclass(frozen=True)
@@ -76,21 +76,21 @@ class Preset:
             ("nobody", 0),
         ):
             if getattr(self, name) < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
+                raise InputError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
         for name in ("epochs", "learning_rate"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(
+                raise InputError(
                     f"`{name}` must be positive and finite, got {getattr(self, name)}."
                 )
         if not 0 <= self.departure < float("inf"):
-            raise ValueError(f"`departure` must be at least 0 and finite, got {self.departure}.")
+            raise InputError(f"`departure` must be at least 0 and finite, got {self.departure}.")
         if not 0 <= self.draft_share <= 1:
-            raise ValueError(f"`draft_share` must lie in [0, 1], got {self.draft_share}.")
+            raise InputError(f"`draft_share` must lie in [0, 1], got {self.draft_share}.")
         for name in ("pixel_share", "ema", "beta2"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}.")
+                raise InputError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}.")
         if self.nobody and not any(term.startswith("identity") for term in self.weights):
-            raise ValueError(
+            raise InputError(
                 f"`nobody` must be 0 without an identity term, got {self.nobody}: embeddings "
                 "without a face are judged by nothing else."
             )
@@ -198,4 +198,4 @@ def _parsed(key: str, text: str, kind: type) -> Any:
     try:
         return kind(text)
     except ValueError as error:
-        raise ValueError(f"`{key}` must be a {kind.__name__}, got {text!r}.") from error
+        raise InputError(f"`{key}` must be a {kind.__name__}, got {text!r}.") from error

@@ -17,7 +17,7 @@ from torch import nn
 from .. import losses, recognizers, run_record
 from .._files import sha256
 from .._memory import keep_freed_memory
-from .._validation import existing_file, one_of
+from .._validation import InputError, existing_file, one_of
 from ..decoders import DSCasConv, GeneratorPrior, LinearDecoder, ModelCard, NbNet, save
 from ..decoders.mobilestylegan import shared_generator
 from .batches import FaceBatches
@@ -101,9 +101,9 @@ class Plan:
         one_of("decoder", self.decoder, NETWORKS)
         for name, least in (("every", 1), ("patience", 0), ("devices", 1), ("seed", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
+                raise InputError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
         if self.steps is not None and self.steps < 1:
-            raise ValueError(f"`steps` must be at least 1, got {self.steps}.")
+            raise InputError(f"`steps` must be at least 1, got {self.steps}.")
 
     def length(self, faces: int) -> int:
         """Steps on so many training faces."""
@@ -188,7 +188,7 @@ def _check_recognizer(dataset: FaceDataset) -> None:
     """The stored embeddings and the network of the identity term must be one model."""
     about = recognizers.get(dataset.about.recognizer)
     if about.sha256 is not None and about.sha256 != dataset.about.recognizer_sha256:
-        raise ValueError(
+        raise InputError(
             f"`data` must hold embeddings of {about.name} with SHA-256 {about.sha256}, got "
             f"{dataset.about.recognizer_sha256}; prepare the faces again."
         )
@@ -235,7 +235,7 @@ def _decoder(dataset: FaceDataset, plan: Plan) -> nn.Module:
     about = dataset.about
     height, width = about.image_size
     if height != width:
-        raise ValueError(f"faces must be square for {plan.decoder}, got {height} x {width}.")
+        raise InputError(f"faces must be square for {plan.decoder}, got {height} x {width}.")
     torch.manual_seed(plan.seed)  # here: loading a recogniser draws random numbers too
     if plan.decoder == "generator":
         decoder = GeneratorPrior(about.embedding_size, about.positions, height)

@@ -13,6 +13,7 @@ from bob.bio.face.preprocessor import FaceCrop
 from bob.pipelines import DelayedSample, Sample, wrap
 
 from .._ahead import map_ahead
+from .._validation import InputError
 from ..database._annotations import Positions
 from ..recognizers import get
 from .crop import EyeCropper, ffhq_eyes
@@ -58,7 +59,7 @@ class FaceCutter:
         if self.crop == "aligned":
             if size != self.image_size:
                 found, wanted = (f"{height} x {width}" for height, width in (size, self.image_size))
-                raise ValueError(f"{found} pixels, an aligned face has {wanted}")
+                raise InputError(f"{found} pixels, an aligned face has {wanted}")
             return image
         # FaceCrop drops None with a warning of its own; the cropper tells what is missing
         brought = getattr(sample, "annotations", None) or {}
@@ -89,10 +90,10 @@ def as_rgb(image: Any) -> np.ndarray:
     if array.ndim == 2:
         array = np.stack([array] * 3)
     if array.ndim != 3 or array.shape[0] != 3 or 0 in array.shape:
-        raise ValueError(f"an image must have the shape (3, H, W), got {array.shape}")
+        raise InputError(f"an image must have the shape (3, H, W), got {array.shape}")
     if array.dtype != np.uint8:
         if array.dtype.kind not in "uif" or not (array.min() >= 0 and array.max() <= 255):
-            raise ValueError(f"an image must lie in [0, 255], got {array.dtype} beyond it")
+            raise InputError(f"an image must lie in [0, 255], got {array.dtype} beyond it")
         array = np.rint(array).astype(np.uint8)
     return array
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from bob.pipelines import DelayedSample
 
-from .._validation import existing_file
+from .._validation import InputError, existing_file
 from ..database._annotations import Positions, read_table
 from ..database._images import decode_image, load_image
 from ..run_record import describe_database
@@ -102,13 +102,13 @@ def open_source(name: str | Path, annotations: str | Path | None = None) -> Sour
     elif path.is_file() and path.suffix != ".py":
         source = _archive(path.resolve(), annotations)
     elif annotations is not None:
-        raise ValueError(
+        raise InputError(
             f"`annotations` must be left out for a Bob database, got {annotations}; it has its own."
         )
     else:
         source = _database(str(name))
     if not source.keys:
-        raise ValueError(
+        raise InputError(
             f"`source` must hold images ({', '.join(EXTENSIONS)}), got none in {source.name}."
         )
     return source
@@ -184,10 +184,10 @@ def _archive(path: Path, annotations: str | Path | None) -> Source:
             packed = not _plain(path)
             return Source(str(path), list(places), sample, identity, bool(table), in_order=packed)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ValueError(
+        raise InputError(
             f"`source` must be a whole archive, got the damaged {path} ({error}); restore it."
         ) from error
-    raise ValueError(
+    raise InputError(
         f"`source` must be a folder, a .tar or .zip file of images, a .py file or the name of a "
         f"Bob database, got the file {path}."
     )
@@ -265,7 +265,7 @@ def _load_database(name: str) -> Any:
 
     known = sorted(entry.name for entry in entry_points(group=_GROUP))
     if not (Path(name).is_file() or name in known):
-        raise ValueError(
+        raise InputError(
             "`source` must be a folder, a .tar or .zip file of images, a .py file that defines "
             f"`database`, or the name of a Bob database, got {name!r}; the databases are "
             f"{', '.join(known)}."
@@ -273,11 +273,11 @@ def _load_database(name: str) -> Any:
     try:
         database = load([name], entry_point_group=_GROUP, attribute_name="database")
     except ImportError as error:
-        raise ValueError(
+        raise InputError(
             f"`source` must define `database`, got {name} ({error}); write `database = ...` in it."
         ) from error
     if not hasattr(database, "all_samples"):
-        raise ValueError(
+        raise InputError(
             f"`database` of {name} must be a Bob database, got {type(database).__name__}."
         )
     return database

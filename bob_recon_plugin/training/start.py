@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .._validation import InputError
 from ..decoders import GeneratorPrior, ModelCard, load
 from ..recognizers import RecognizerTransformer
 from .adapting import linear_map
@@ -46,24 +47,24 @@ def _check(
     decoder: nn.Module, source: nn.Module, card: ModelCard, checkpoint: Path, dataset: FaceDataset
 ) -> None:
     if type(source) is not type(decoder):
-        raise ValueError(
+        raise InputError(
             f"`start_from` must be a {type(decoder).__name__}, got {type(source).__name__} in "
             f"{checkpoint}; train without it."
         )
     if isinstance(decoder, GeneratorPrior):
         if card.recognizer_sha256 != dataset.about.recognizer_sha256:
-            raise ValueError(
+            raise InputError(
                 f"`start_from` must be a generator prior of {dataset.about.recognizer}, got one of "
                 f"{card.recognizer} in {checkpoint}; train without it."
             )
     elif (source.width, source.output_size) != (decoder.width, decoder.output_size):
-        raise ValueError(
+        raise InputError(
             f"`start_from` must have width {decoder.width:g} and faces of {decoder.output_size} "
             f"pixels, got {source.width:g} and {source.output_size} in {checkpoint}; "
             f"train with --width {source.width:g}."
         )
     if not same_places(card.positions, dataset.about.positions):
-        raise ValueError(
+        raise InputError(
             f"`start_from` must draw the eyes at {dict(dataset.about.positions)}, got "
             f"{card.positions} in {checkpoint}; train without it."
         )

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .._files import whole_or_nothing
 from .._geometry import FFHQ_EYES
+from .._validation import InputError
 from ..recognizers import get
 from ..run_record import versions, write_json
 from ._folder import take
@@ -116,11 +117,11 @@ def synthesize(
     Architecture for Generative Adversarial Networks", CVPR 2019, appendix B.
     """
     if n < 1:
-        raise ValueError(f"`n` must be at least 1, got {n}.")
+        raise InputError(f"`n` must be at least 1, got {n}.")
     if seed < 0:
-        raise ValueError(f"`seed` must be at least 0, got {seed}.")
+        raise InputError(f"`seed` must be at least 0, got {seed}.")
     if not 0 < psi <= 2:
-        raise ValueError(f"`psi` must lie in (0, 2], got {psi}; below 1 faces are more alike.")
+        raise InputError(f"`psi` must lie in (0, 2], got {psi}; below 1 faces are more alike.")
     model = get(recognizer)
     generator = Generator() if generator is None else generator
     directory = Path(output).expanduser()
