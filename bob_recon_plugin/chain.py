@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from clapper.rc import UserDefaults
 
+from ._validation import InputError
+
+if TYPE_CHECKING:
+    from .options import ChainOptions
+
 _USAGE = "bob bio pipeline simple DATABASE PIPELINE recon"
 _USAGE_TWO = "bob bio pipeline simple DATABASE LEAKED recon-leaked ATTACKED recon"
 _RC_KEY = "bob_recon_plugin.decoders"
-_OPTIONS = (
-    *("reentry", "attacks", "keep_faces", "resources", "batch_size", "part_size"),
-    *("inverted", "leak", "embeddings"),
-)
 
 
 def shipped_decoder() -> Path:
@@ -24,11 +27,10 @@ def shipped_decoder() -> Path:
     return Path(str(files("bob_recon_plugin.data"))) / "arcface-mbf.safetensors"
 
 
-def decoder_for(recognizer: str | None, chosen: Any) -> str:
+def decoder_for(recognizer: str | None, chosen: str | os.PathLike[str] | None) -> str:
     """Choose the decoder: the given one, else of the user's settings, else the shipped one."""
-    settings = UserDefaults("bobrc.toml")
-    path = chosen or settings.get(f"{_RC_KEY}.{recognizer}")
-    if isinstance(path, str | Path):
+    path = chosen or UserDefaults("bobrc.toml").get(f"{_RC_KEY}.{recognizer}")
+    if path is not None:
         return str(Path(path).expanduser())
     if recognizer == "arcface-mbf":
         return str(shipped_decoder())
@@ -92,14 +94,23 @@ def protected(context: Mapping[str, Any], scheme: Any) -> tuple[Any, tuple[Any, 
     from bob.bio.base.pipelines import PipelineSimple
 
     from .decoders import read_card
+    from .options import ChainOptions
     from .protection import InvertProtection, ProtectedComparison
     from .recognizers import identify
 
+    options = ChainOptions.of(context)
     setting = {"scenario": context.get("scenario", "normal"), "seed": context.get("seed", 0)}
     guarded = PipelineSimple(pipeline.transformer, ProtectedComparison(scheme, **setting))
     if context.get("inverted") is not None:
-        return guarded, context.get("leak", ())
-    card = read_card(decoder_for(identify(pipeline.transformer).name, context.get("decoder")))
+        return guarded, options.leak
+    if options.leak:
+        raise InputError(
+            "`leak` must stand behind the protection, whose templates are what leaks, got "
+            f"{list(options.leak)!r} before it; put it into a file behind the resource, as "
+            "`leak = [*leak, ...]` for what happens to the estimates of embeddings, or "
+            "`leak = [..., *leak]` for what happens to the protected templates."
+        )
+    card = read_card(decoder_for(identify(pipeline.transformer).name, options.decoder))
     return guarded, (InvertProtection.before(card, scheme, **setting),)
 
 
@@ -109,12 +120,8 @@ def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
     Parameters
     ----------
     context : mapping
-        Names of the chain: ``pipeline`` (required), ``database``, and options
-        that a file in the chain may set: ``decoder`` (path), ``reentry``
-        ("camera" or "recognizer"), ``attacks``, ``keep_faces``, ``resources``,
-        ``batch_size``, ``part_size``, ``inverted``, ``leak``, ``embeddings``; see
-        AttackPipeline. ``refinement``: parameters of a RefinedReconstructor. ``portraits``: of
-        the FaceReconstructor.
+        Names of the chain: ``pipeline`` (required), ``database``, ``inverted``, and the options
+        of :class:`~bob_recon_plugin.options.ChainOptions`, which files of the chain set.
     number : int, optional
         Of the attack that it must be, from 1 to 5, by what the attacker knows; see
         :class:`~bob_recon_plugin.threat.Threat`.
@@ -128,12 +135,11 @@ def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
     click.UsageError
         When no pipeline stands before `recon`, or there is no decoder for the system whose
         templates leaked.
-    FileNotFoundError, ValueError
-        When the decoder is missing, broken, or made for another recogniser, or this is
-        another attack.
+    FileNotFoundError, TypeError, ValueError
+        When the decoder is missing, broken, or made for another recogniser, an option is
+        wrong or misspelt, or this is another attack.
     """
-    pipeline, database = context.get("pipeline"), context.get("database")
-    inverted = context.get("inverted")
+    pipeline, inverted = context.get("pipeline"), context.get("inverted")
     if pipeline is None:
         raise click.UsageError(
             "`recon` must be chained last, behind the pipeline it attacks, got no pipeline before "
@@ -144,43 +150,80 @@ def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
             "`recon` must find the attacked system behind `recon-leaked`, got none; write "
             f"`{_USAGE_TWO}`."
         )
+    from .options import ChainOptions
     from .pipeline import AttackPipeline
+
+    options = ChainOptions.of(context)
+    leaked = pipeline if inverted is None else inverted
+    _check_protection(leaked, options)
+    reconstructor = _reconstructor(leaked, options)
+    attacked = AttackPipeline(pipeline, reconstructor, options, context.get("database"), inverted)
+    if number is not None:
+        attacked.threat.check(number)
+    _tell_if_replaced(attacked)
+    return attacked
+
+
+def _reconstructor(leaked: Any, options: ChainOptions) -> Any:
+    """Make what inverts the templates of a pipeline, behind its template steps."""
     from .recognizers import identify
     from .reconstructor import FaceReconstructor
-    from .run_record import describe_database
 
-    system = identify((pipeline if inverted is None else inverted).transformer)
-    for step in context.get("leak", ()):
+    system = identify(leaked.transformer)
+    for step in options.leak:
         if hasattr(step, "leads_to"):  # an adapter: to the embeddings of another model
             system = step.leads_to(system)
-    reconstructor = FaceReconstructor(
-        decoder_for(system.name, context.get("decoder")),
+    reconstructor: Any = FaceReconstructor(
+        decoder_for(system.name, options.decoder),
         recognizer=system.name if system.sha256 else None,
         recognizer_sha256=system.sha256,
+        portraits=options.portraits,
     )
-    options = {name: context[name] for name in _OPTIONS if context.get(name) is not None}
-    if "batch_size" in options:
-        reconstructor.set_params(batch_size=options["batch_size"])
-    if context.get("portraits"):
-        reconstructor.set_params(portraits=True)
-    if context.get("refinement") is not None:
+    if options.refinement is not None:
         from .refinement import RefinedReconstructor
 
-        reconstructor = RefinedReconstructor(reconstructor, **context["refinement"])
+        reconstructor = RefinedReconstructor(reconstructor, **options.refinement)
     reconstructor.validate()
     if system.sha256 is None:
         made_for = reconstructor.card().recognizer
         click.echo(
-            f"Note: the weights of {system.name} cannot be told, so nothing checks that it is the "
+            f"Note: the weights of {system.name} are not known, so nothing checks that it is the "
             f"model for which the decoder was trained ({made_for}).",
             err=True,
         )
-    attacked = AttackPipeline(
-        pipeline,
-        reconstructor,
-        database=None if database is None else describe_database(database),
-        **options,
-    )
-    if number is not None:
-        attacked.threat.check(number)
-    return attacked
+    return reconstructor
+
+
+def _check_protection(leaked: Any, options: ChainOptions) -> None:
+    """Refuse protected templates that nothing inverts, and an inversion of plain ones."""
+    from .protection import InvertProtection, ProtectedComparison
+
+    protects = isinstance(leaked.biometric_algorithm, ProtectedComparison)
+    inverts = any(isinstance(step, InvertProtection) for step in options.leak)
+    if protects and not inverts:
+        raise InputError(
+            "`leak` must invert the protection of the templates, got "
+            f"{list(options.leak)!r} for templates of {leaked.biometric_algorithm.scheme!r}; "
+            "write `leak = [*leak, ...]` behind the protection, which keeps its inversion."
+        )
+    if inverts and not protects:
+        raise InputError(
+            "`leak` must invert no protection of plain templates, got an InvertProtection; chain "
+            "the protection, as `recon-biohashing`, behind the pipeline whose templates leaked."
+        )
+
+
+def _tell_if_replaced(attacked: Any) -> None:
+    """Say so where Bob's --pipeline silently takes the place of the chain's."""
+    context = click.get_current_context(silent=True)
+
+    def tell() -> None:
+        if not attacked.ran and sys.exc_info()[0] is None and context.params.get("pipeline"):
+            click.echo(
+                "Note: nothing was attacked: another pipeline took the place of `recon`. Put it "
+                "before `recon` in the chain, instead of behind --pipeline.",
+                err=True,
+            )
+
+    if context is not None:
+        context.call_on_close(tell)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shlex
 import sys
 import uuid
@@ -14,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 from bob.bio.base.pipelines import (
     BioAlgCheckpointWrapper,
     BioAlgDaskWrapper,
@@ -23,10 +22,11 @@ from bob.bio.base.pipelines import (
 from bob.pipelines import CheckpointWrapper, DaskWrapper, SampleSet, ToDaskBag
 
 from . import run_record
-from ._files import sha256
-from ._validation import InputError, InputTypeError, one_of
+from ._validation import InputError, InputTypeError
 from .checkpoints import Checkpoints
-from .injection import ATTACKS, REENTRIES, Clock, Leaking, Presenter, injected_steps
+from .description import describe, describe_database, digest
+from .injection import Clock, Leaking, Presenter, injected_steps
+from .options import AttackOptions
 from .parts import BONA_FIDE, Work, Written
 from .recognizers import identify
 from .schedule import Schedule, ScheduledAttack
@@ -54,36 +54,14 @@ class AttackPipeline(PipelineSimple):
         The system under attack.
     reconstructor : FaceReconstructor
         Embeddings of shape (n, d) to faces uint8 (n, 3, H, W), RGB, [0, 255].
-    attacks : tuple of str
-        Among "type1" and "type2".
-    reentry : {"camera", "recognizer"}
-        Where a reconstruction enters. "camera": before the first step, as any
-        image does, with the eye positions the decoder puts the eyes at; every
-        safeguard of the system acts on it, and any pipeline can be attacked.
-        "recognizer": behind the cropper, which must crop as the decoder does.
-    database : dict
-        Describes the database, for the record of the run.
-    batch_size : int
-        Images, or templates, that go through a network at a time.
-    keep_faces : bool
-        Write every reconstructed face as ``faces/TYPE/KEY.png``.
-    resources : dict of str to float, optional
-        What a worker of a cluster must offer, as ``{"GPU": 1}``.
-    part_size : int
-        Images of a part of the work, where Bob's command names no partitions:
-        what a task does, a checkpoint holds, and a stopped run loses at most.
+    options : AttackOptions
+        How the attack runs.
+    database : Bob database, optional
+        Whose samples will come, for the record of the run. Under Bob's command: the one
+        that the command uses, whatever stands here.
     inverted : PipelineSimple, optional
         The system whose templates leaked, of the same images; the reconstructor
         inverts its templates. Default: ``pipeline``, the one under attack.
-    leak : sequence of transformers
-        What the attacker makes of stolen templates before the decoder sees
-        them, in order: scikit-learn transformers of arrays of shape (n, d). One
-        with ``needs_subjects`` is called as ``transform(X, subjects)``, with the
-        owners of the templates, a list of n str. Parameters alone tell two
-        apart, so they belong into ``repr``.
-    embeddings : path, optional
-        Folder that keeps what systems make of images, for other runs on the
-        same database to find. Default: with the other checkpoints of the run.
 
     Notes
     -----
@@ -107,16 +85,9 @@ class AttackPipeline(PipelineSimple):
         self,
         pipeline: PipelineSimple,
         reconstructor: Any,
-        attacks: Sequence[str] = ATTACKS,
-        reentry: str = "camera",
-        database: dict[str, Any] | None = None,
-        batch_size: int = 64,
-        keep_faces: bool = True,
-        resources: dict[str, float] | None = None,
-        part_size: int = 128,
+        options: AttackOptions | None = None,
+        database: Any = None,
         inverted: PipelineSimple | None = None,
-        leak: Sequence[Any] = (),
-        embeddings: str | os.PathLike[str] | None = None,
     ):
         if not isinstance(pipeline, PipelineSimple):
             raise InputTypeError(
@@ -133,44 +104,28 @@ class AttackPipeline(PipelineSimple):
                 f"`inverted` must be a Bob PipelineSimple, got {type(inverted).__name__}; name the "
                 "pipeline resource of the system whose templates leaked."
             )
-        one_of("reentry", reentry, REENTRIES)
-        for attack in attacks:
-            one_of("attacks", attack, ATTACKS)
         self.reconstructor = reconstructor
-        self.attacks = tuple(attacks)
-        self.reentry = reentry
-        self.database = database or {}
-        self.batch_size = batch_size
-        self.keep_faces = keep_faces
-        self.resources = dict(resources or {})
-        self.part_size = part_size
-        for name, value in (("batch_size", batch_size), ("part_size", part_size)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"`{name}` must be a whole number from 1 on, got {value!r}.")
+        self.options = options or AttackOptions()
+        self.database = database
         self.inverted = inverted
-        self.leak = tuple(leak)
-        self.embeddings = None if embeddings is None else Path(os.path.abspath(embeddings))
+        self.ran = False
         super().__init__(pipeline.transformer, pipeline.biometric_algorithm)
         self.card = reconstructor.card()
         attacked = identify(pipeline.transformer)
         leaked = attacked if inverted is None else identify(inverted.transformer)
-        refinement = _refinement_of(reconstructor)
-        self.threat = Threat.of(leaked, attacked, self.card, bool(refinement))
+        made = describe(reconstructor)
+        self.threat = Threat.of(leaked, attacked, self.card, "refinement" in made)
         self.identity = {
             **_described(pipeline),
-            "decoder": _decoder_of(reconstructor, self.card),
-            "reentry": reentry,
-            "database": self.database,
+            "decoder": {"name": self.card.decoder, "recognizer": self.card.recognizer} | made,
+            "reentry": self.options.reentry,
+            "leak": describe(self.options.leak),
             "version": run_record.versions()["bob_recon_plugin"],
         }
         if inverted is not None:
             self.identity["inverted"] = _described(inverted)
-        if refinement:
-            self.identity["refinement"] = refinement
-        if self.leak:
-            self.identity["leak"] = [_step_of(step) for step in self.leak]
         # wrong geometry is told before any work
-        injected_steps(self._steps(), reentry, self.card.positions)
+        injected_steps(self._steps(), self.options.reentry, self.card.positions)
         self._own = tuple(
             step.features_dir for step in self._steps() if isinstance(step, CheckpointWrapper)
         )
@@ -192,6 +147,7 @@ class AttackPipeline(PipelineSimple):
                 "normalise scores of the licit file separately."
             )
         self._check_writer()  # now, not after hours
+        self.ran = True
         sheet = self._sheet_of(biometric_reference_samples)
         checkpoints = self._claim_output()
         self.train_background_model(background_model_samples)
@@ -206,17 +162,17 @@ class AttackPipeline(PipelineSimple):
                 steps,
                 kept=self._own,
                 algorithm=self._bare_algorithm(),
-                reentry=self.reentry,
+                reentry=self.options.reentry,
                 reconstructor=self.reconstructor,
                 positions=self.card.positions,
-                batch_size=self.batch_size,
-                faces=self.output / "faces" if self.keep_faces else None,
+                batch_size=self.options.batch_size,
+                faces=self.output / "faces" if self.options.keep_faces else None,
                 checkpoints=checkpoints,
-                attacks=self.attacks,
+                attacks=self.options.attacks,
                 all_vs_all=score_all_vs_all,
                 folder=folder,
                 excluded=tuple(self.score_writer.exclude_list),
-                leak=self.leak,
+                leak=self.options.leak,
                 embedded=self._embedded(self.identity, checkpoints, "."),
                 leaking=self._leaking(checkpoints),
             )
@@ -226,7 +182,7 @@ class AttackPipeline(PipelineSimple):
             biometric_reference_samples,
             probe_samples,
             self._part_size(biometric_reference_samples, probe_samples),
-            self._resources_of_steps() | self.resources,
+            self._resources_of_steps() | dict(self.options.resources),
             checkpoints.folder,
             folder,
         )
@@ -247,7 +203,7 @@ class AttackPipeline(PipelineSimple):
         transformer = self.inverted.transformer
         steps = [s for _, s in getattr(transformer, "steps", [("", transformer)])]
         steps = [step for step in steps if hasattr(step, "transform")]
-        system = System(steps, batch_size=self.batch_size)
+        system = System(steps, batch_size=self.options.batch_size)
         kept = self._embedded(self.identity["inverted"], checkpoints, "leaked")
         return Leaking(system, self.inverted.biometric_algorithm, kept)
 
@@ -255,11 +211,11 @@ class AttackPipeline(PipelineSimple):
         """Where a system's embeddings are kept: below the run's own, or for all runs."""
         if own.folder is None:
             return own
-        if self.embeddings is None:
+        if self.options.embeddings is None:
             return Checkpoints(own.folder / below, own.force)
-        decides = [about["system"], about["recognizer"], self.database, self.identity["version"]]
-        name = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
-        return Checkpoints(self.embeddings / name, own.force)
+        # of images, which name their parts themselves, so of any database
+        decides = [about["system"], about["recognizer"]["sha256"], self.identity["version"]]
+        return Checkpoints(Path(self.options.embeddings) / digest(decides)[:16], own.force)
 
     def _bare_algorithm(self) -> Any:
         algorithm = _without(BioAlgDaskWrapper, self.biometric_algorithm)
@@ -279,7 +235,7 @@ class AttackPipeline(PipelineSimple):
         if bag is not None and bag.npartitions:
             largest = max(sum(map(len, some)) for some in sets)
             return max(1, -(-largest // bag.npartitions))
-        return self.part_size
+        return self.options.part_size
 
     # -- output ----------------------------------------------------------------
 
@@ -297,14 +253,26 @@ class AttackPipeline(PipelineSimple):
             folder, force = Path(algorithm.base_dir).absolute() / "checkpoints", algorithm.force
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         about = {
+            "settings": {
+                "system": _settings(self.transformer),
+                "algorithm": _settings(self._bare_algorithm()),
+            },
             "card": json.loads(self.card.to_json()),
             "image_size": self.reconstructor.image_size,
             "command": command,
             "threat": self.threat.describe(),
         }
         reuses = [folder] if folder else []
+        self.identity["database"] = self._database()
         run_record.claim(self.output, self.identity, reuses, force, about)
         return Checkpoints(folder, force)
+
+    def _database(self) -> dict[str, Any]:
+        """Describe the database of the run: the one of Bob's command, where it runs."""
+        context = click.get_current_context(silent=True)
+        named = context.params.get("database") if context is not None else None
+        used = self.database if named is None else named
+        return {} if used is None else describe_database(used)
 
     def _check_writer(self) -> None:
         if not isinstance(self.score_writer, CSVScoreWriter):
@@ -332,7 +300,7 @@ class AttackPipeline(PipelineSimple):
         from .report.summary import write_summary
 
         bona_fide = [str(d.files[BONA_FIDE]) for d in done if BONA_FIDE in d.files]
-        attacks = [str(d.files[a]) for a in self.attacks for d in done if a in d.files]
+        attacks = [str(d.files[a]) for a in self.options.attacks for d in done if a in d.files]
         with run.schedule.resumable():
             files = merge(self.score_writer, bona_fide, attacks, filename)
         run.schedule.clean()
@@ -346,7 +314,7 @@ class AttackPipeline(PipelineSimple):
     def _sheet_of(self, references: Sequence[SampleSet]) -> Any:
         from .report.contact_sheet import ContactSheet
 
-        if not self.keep_faces:
+        if not self.options.keep_faces:
             return None
         size = self.reconstructor.image_size
         return ContactSheet.choose(references, self._steps(), self.card.positions, size)
@@ -385,39 +353,15 @@ def _work(
 
 
 def _settings(estimator: Any) -> str:
-    """Every parameter of an estimator as text, the same in every process."""
-    return re.sub(r" at 0x[0-9a-f]+", "", estimator.__repr__(N_CHAR_MAX=10**9))
-
-
-def _decoder_of(reconstructor: Any, card: Any) -> dict[str, Any]:
-    about = {
-        "name": card.decoder,
-        "recognizer": card.recognizer,
-        "preset": card.preset,
-        "sha256": sha256(reconstructor.checkpoint),
-    }
-    return about | ({"portraits": True} if getattr(reconstructor, "portraits", False) else {})
-
-
-def _step_of(step: Any) -> str:
-    """Parameters of an attacker's step, and the hash of the file that it reads, if it has one."""
-    return f"{_settings(step)} {sha256(step.path)}" if hasattr(step, "path") else _settings(step)
-
-
-def _refinement_of(reconstructor: Any) -> dict[str, str]:
-    """Parameters of a reconstructor that wraps another one and refines its faces."""
-    if not hasattr(reconstructor, "reconstructor"):
-        return {}
-    parameters = reconstructor.get_params(deep=False)
-    about = {name: repr(value) for name, value in parameters.items() if name != "reconstructor"}
-    return {"class": type(reconstructor).__name__, **about}
+    """Every parameter of an estimator as text, for a reader."""
+    return str(estimator.__repr__(N_CHAR_MAX=10**9))
 
 
 def _described(pipeline: PipelineSimple) -> dict[str, Any]:
     """What decides the templates of a system, and how it compares them."""
     identity = identify(pipeline.transformer)
     return {
-        "system": _settings(pipeline.transformer),
-        "algorithm": _settings(pipeline.biometric_algorithm),
+        "system": describe(pipeline.transformer),
+        "algorithm": describe(pipeline.biometric_algorithm),
         "recognizer": {"name": identity.name, "sha256": identity.sha256},
     }

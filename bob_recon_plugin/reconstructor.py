@@ -16,6 +16,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from . import decoders
+from ._files import sha256
 from ._geometry import FFHQ_EYES, FFHQ_SIDE
 from ._validation import InputError, existing_file, finite_matrix
 
@@ -172,6 +173,11 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         """
         card = decoders.read_card(self.checkpoint)
         return replace(card, positions=FFHQ_EYES) if self.portraits else card
+
+    def describe(self) -> dict[str, Any]:
+        """What decides its faces: the decoder's file, and which pictures it draws."""
+        about: dict[str, Any] = {"sha256": sha256(self.checkpoint)}
+        return about | ({"portraits": True} if self.portraits else {})
 
     def _ready(self) -> tuple[torch.nn.Module, decoders.ModelCard, str]:
         if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:

@@ -139,6 +139,15 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
         """Return the model card of the checkpoint, without loading its weights."""
         return self.reconstructor.card()
 
+    def describe(self) -> dict[str, Any]:
+        """What decides its faces: the reconstructor, the recogniser's weights, the search."""
+        parameters = self.get_params(deep=False)
+        for name in ("reconstructor", "recognizer", "weights", "device"):
+            del parameters[name]
+        about = get(self.recognizer or self.card().recognizer)
+        judge = {"name": about.name, "sha256": sha256(verified(about, self.weights))}
+        return self.reconstructor.describe() | {"refinement": parameters | {"recognizer": judge}}
+
     def fit(self, X: object = None, y: object = None) -> RefinedReconstructor:
         """Do nothing; there for scikit-learn."""
         return self

@@ -62,7 +62,7 @@ class Run:
     @property
     def inverted(self) -> str:
         """Name of the system whose templates leaked."""
-        if "inverted" in self.identity or "leak" in self.identity:
+        if "inverted" in self.identity or self.identity.get("leak"):
             return str(self.record.get("threat", {}).get("leaked", _UNKNOWN))
         return str(self.identity.get("decoder", {}).get("recognizer", _UNKNOWN))
 

@@ -21,8 +21,6 @@ from bob.bio.base.pipelines import execute_pipeline_simple
 from bob_recon_plugin import checkpoints, parts
 from bob_recon_plugin import pipeline as attack_pipeline
 from bob_recon_plugin._validation import InputError
-from bob_recon_plugin.pipeline import AttackPipeline
-from bob_recon_plugin.reconstructor import FaceReconstructor
 from tests import toy
 
 PEOPLE, PROBES, PART = 12, 2, 4
@@ -37,9 +35,7 @@ def decoder(tmp_path_factory) -> Path:
 def run(decoder: Path, output: Path, client=None, **options) -> None:
     """Run as Bob's command does, with parts of four images."""
     recognizer = toy.SlowRecognizer(pause=options.pop("pause", 0))
-    pipeline = AttackPipeline(
-        toy.system(recognizer), FaceReconstructor(str(decoder)), part_size=PART, **options
-    )
+    pipeline = toy.attack(decoder, recognizer, part_size=PART, **options)
     pipeline.identity["system"] = "the slow one or the fast one"
     execute_pipeline_simple(
         pipeline=pipeline, database=toy.ToyDatabase(PEOPLE, PROBES), output=str(output),

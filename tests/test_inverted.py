@@ -30,7 +30,7 @@ def other() -> PipelineSimple:
 
 def attacked(checkpoint: Path, **options) -> AttackPipeline:
     options = {"inverted": other()} | options
-    return AttackPipeline(toy.system(), FaceReconstructor(str(checkpoint)), **options)
+    return toy.attack(checkpoint, **options)
 
 
 def by_hand(checkpoint: Path, leaked: int, enrolled: int) -> float:
@@ -88,10 +88,10 @@ def test_a_system_attacked_by_its_own_templates_told_twice(checkpoint, tmp_path)
 def test_the_record_tells_both_systems_and_what_the_attacker_knows(checkpoint, tmp_path):
     run(attacked(checkpoint), tmp_path / "out")
     record = json.loads((tmp_path / "out/recon-run.json").read_text())
-    assert "seed=1" in record["identity"]["inverted"]["system"]
+    assert "'seed': 1" in str(record["identity"]["inverted"]["system"])
     assert record["threat"]["attack"] == 3  # toys have one name, and linear decoders no judge
     assert open_run(tmp_path / "out").inverted == "ToyRecognizer"
-    with pytest.raises(StaleOutputError, match=r"inverted was .*seed=1.* now None"):
+    with pytest.raises(StaleOutputError, match=r"inverted was .*'seed': 1.* now None"):
         run(attacked(checkpoint, inverted=None), tmp_path / "out")
 
 
@@ -143,7 +143,7 @@ def test_leaked_templates_pass_through_the_attackers_steps(checkpoint, tmp_path)
     assert halved == plain
     assert of(doubled, "") == of(plain, "")
     assert of(doubled, "type1") != of(plain, "type1")
-    with pytest.raises(StaleOutputError, match=r"leak was .*factor=0\.5.* now \['Doubled\(\)'\]"):
+    with pytest.raises(StaleOutputError, match=r"leak\.1 was .*'factor': 0\.5.*, now None"):
         run(attacked(checkpoint, leak=[Doubled()]), tmp_path / "both")
 
 

@@ -39,7 +39,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 
 def attacked(checkpoint: Path, recognizer=None, **options) -> AttackPipeline:
-    return AttackPipeline(toy.system(recognizer), FaceReconstructor(str(checkpoint)), **options)
+    return toy.attack(checkpoint, recognizer, **options)
 
 
 def run(pipeline, output: Path, database=None, client=None, **options) -> list[dict[str, str]]:
@@ -188,7 +188,7 @@ def test_output_of_another_decoder_is_refused(checkpoint, tmp_path):
     run(attacked(checkpoint), tmp_path / "out")
     kept = (tmp_path / "out/scores-dev.csv").read_bytes()
     other = toy.decoder(tmp_path / "other.safetensors", seed=1)
-    with pytest.raises(StaleOutputError, match=r"decoder was .* now .*--force"):
+    with pytest.raises(StaleOutputError, match=r"decoder\.sha256 was .* now .*--force"):
         run(attacked(other), tmp_path / "out")
     assert (tmp_path / "out/scores-dev.csv").read_bytes() == kept
     rows = run(attacked(other), tmp_path / "out", force=True)
@@ -198,7 +198,7 @@ def test_output_of_another_decoder_is_refused(checkpoint, tmp_path):
 
 def test_output_of_another_system_is_refused(checkpoint, tmp_path):
     run(attacked(checkpoint), tmp_path / "out")
-    with pytest.raises(StaleOutputError, match="system was"):
+    with pytest.raises(StaleOutputError, match=r"system\.steps.*seed was 0, now 3"):
         run(attacked(checkpoint, toy.ToyRecognizer(seed=3)), tmp_path / "out")
 
 
@@ -221,11 +221,12 @@ def test_output_of_another_version_is_refused(checkpoint, tmp_path):
 
 def test_scores_of_another_system_are_not_overwritten_without_checkpoints(checkpoint, tmp_path):
     run(attacked(checkpoint), tmp_path / "out", checkpoint=False)
-    with pytest.raises(StaleOutputError, match=r"system was .*; choose another --output\.$"):
+    with pytest.raises(StaleOutputError, match=r"seed was 0, now 3; choose another --output\.$"):
         run(attacked(checkpoint, toy.ToyRecognizer(seed=3)), tmp_path / "out", checkpoint=False)
 
 
 def test_a_record_that_cannot_be_read_is_told(checkpoint, tmp_path):
+    run(attacked(checkpoint), tmp_path)
     (tmp_path / "recon-run.json").write_text("[]")
     with pytest.raises(StaleOutputError, match="record of an earlier run, got a file that cannot"):
         run(attacked(checkpoint), tmp_path)

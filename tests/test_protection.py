@@ -30,6 +30,7 @@ from bob_recon_plugin.comparison import Comparison
 from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase
 from bob_recon_plugin.decoders import ModelCard
 from bob_recon_plugin.injection import as_vectors
+from bob_recon_plugin.options import AttackOptions
 from bob_recon_plugin.pipeline import AttackPipeline
 from bob_recon_plugin.protection import (
     BioHashing,
@@ -412,7 +413,9 @@ def test_a_protected_pipeline_runs_under_attack_with_the_scores_of_bob(scenario,
         return PipelineSimple(toy.system().transformer, algorithm)
 
     stock = rows_of(system(), tmp_path / "stock")
-    every = rows_of(AttackPipeline(system(), decoder, keep_faces=False), tmp_path / "attacked")
+    every = rows_of(
+        AttackPipeline(system(), decoder, AttackOptions(keep_faces=False)), tmp_path / "attacked"
+    )
     kinds = [row["probe_attack_type"] for row in every]
     assert [kinds.count(kind) for kind in ("", "type1", "type2")] == [108, 6, 18]
     found = [float(row["score"]) for row in every[:108]]
@@ -431,7 +434,9 @@ def test_what_has_no_key_opens_the_system(tmp_path):
     algorithm = ProtectedComparison(QuantisedEmbedding(bits=6))
     system = PipelineSimple(toy.system().transformer, algorithm)
     decoder = Inverting(toy.decoder(tmp_path / "toy.safetensors"))
-    rows = rows_of(AttackPipeline(system, decoder, keep_faces=False), tmp_path / "attacked")
+    rows = rows_of(
+        AttackPipeline(system, decoder, AttackOptions(keep_faces=False)), tmp_path / "attacked"
+    )
     opened = [float(r["score"]) for r in rows if r["probe_attack_type"] == "type1"]
     assert len(opened) == 6
     assert min(opened) > 0.9

@@ -11,8 +11,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bob_recon_plugin import quality
 from bob_recon_plugin.database import DemoDatabase
+from bob_recon_plugin.description import describe_database
 from bob_recon_plugin.originals import Originals, reopen, source_of
-from bob_recon_plugin.run_record import describe_database
 from tests import toy
 
 

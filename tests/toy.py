@@ -121,3 +121,20 @@ def decoder(path: Path, seed: int = 0) -> Path:
     card = ModelCard(recognizer="toy", embedding_size=SIZE, positions=POSITIONS)
     save(path, fitted, card)
     return path
+
+
+def attack(
+    checkpoint: Path, recognizer=None, database=None, inverted=None, reconstructor=None, **options
+):
+    """The toy system under attack, with options of the attack by name."""
+    from bob_recon_plugin.options import AttackOptions
+    from bob_recon_plugin.pipeline import AttackPipeline
+    from bob_recon_plugin.reconstructor import FaceReconstructor
+
+    return AttackPipeline(
+        system(recognizer),
+        reconstructor or FaceReconstructor(str(checkpoint)),
+        AttackOptions(**options),
+        database,
+        inverted,
+    )

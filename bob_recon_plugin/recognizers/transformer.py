@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
+from .._files import sha256
 from .._validation import InputError, InputTypeError
 from ._description import Recognizer
-from ._weights import stamp, verified
+from ._weights import locate, stamp, verified
 from .loading import load_module
 from .registry import get
 
@@ -119,6 +122,16 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
                 batch = torch.from_numpy(faces.astype(np.float32, copy=False)).to(device)
                 embeddings[start:stop] = module(batch).cpu().numpy()
         return embeddings
+
+    def describe(self) -> dict[str, Any]:
+        """What decides its embeddings: the description of the model, its weights by content."""
+        recognizer = get(self.recognizer)
+        about = asdict(recognizer)
+        for name in ("name", "weights", "licence", "source"):
+            del about[name]
+        with suppress(FileNotFoundError):  # missing weights are told when they are needed
+            about["sha256"] = sha256(locate(recognizer, self.weights))
+        return about
 
     def _more_tags(self) -> dict[str, Any]:
         return {"requires_fit": False}

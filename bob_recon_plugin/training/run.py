@@ -20,6 +20,7 @@ from .._memory import keep_freed_memory
 from .._validation import InputError, existing_file, one_of
 from ..decoders import DSCasConv, GeneratorPrior, LinearDecoder, ModelCard, NbNet, save
 from ..decoders.mobilestylegan import shared_generator
+from ..description import describe
 from .batches import FaceBatches
 from .callbacks import KeepBest, KeepState, Log, Progress, Samples
 from .dataset import FaceDataset
@@ -177,11 +178,16 @@ def train_linear(dataset: FaceDataset, output: Path, alpha: float, force: bool =
     """Solve the linear baseline on the training faces of the dataset, in closed form."""
     _check_recognizer(dataset)
     identity = {"data": _data(dataset), "decoder": "linear", "alpha": alpha}
-    run_record.claim(output, identity, [output / SAMPLES], force)
+    run_record.claim(output, identity, _kept(output), force)
     rows = np.flatnonzero(~dataset.validation)
     decoder = LinearDecoder.fit(dataset.embeddings[rows, 0], dataset.faces(rows), alpha=alpha)
     card = replace(_card(dataset, f"ridge, alpha {alpha:g}"), judge=NONE)
     return save(output / DECODER, decoder, card)
+
+
+def _kept(output: Path) -> list[Path]:
+    """What an earlier training leaves behind."""
+    return [output / name for name in (SAMPLES, STATE, DECODER, WANTED, LEAKED)]
 
 
 def _check_recognizer(dataset: FaceDataset) -> None:
@@ -195,13 +201,13 @@ def _check_recognizer(dataset: FaceDataset) -> None:
 
 
 def _data(dataset: FaceDataset) -> dict[str, Any]:
-    return {**asdict(dataset.about), "n": len(dataset)}
+    return {**asdict(dataset.about), "n": len(dataset), "embeddings": describe(dataset.embeddings)}
 
 
 def _identity(dataset: FaceDataset, plan: Plan, judge: Judge) -> dict[str, Any]:
     """What decides the weights."""
     return {
-        **({"leak": [repr(step) for step in plan.leak]} if plan.leak else {}),
+        "leak": describe(plan.leak),
         "judge": [judge.name, judge.sha256],
         "decoder": plan.decoder,
         "data": _data(dataset),
@@ -215,6 +221,7 @@ def _identity(dataset: FaceDataset, plan: Plan, judge: Judge) -> dict[str, Any]:
         "devices": plan.devices,
         "precision": plan.precision,
         "vgg16_layers": plan.vgg16_layers if "perceptual" in plan.settings.weights else None,
+        "vgg16": describe(plan.vgg16),
     }
 
 
@@ -225,7 +232,7 @@ def _start_hash(plan: Plan) -> str | None:
 
 
 def _claim(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge, force: bool) -> None:
-    run_record.claim(output, _identity(dataset, plan, judge), [output / SAMPLES], force)
+    run_record.claim(output, _identity(dataset, plan, judge), _kept(output), force)
     if force:
         for name in (STATE, LOG, DECODER, WANTED, LEAKED):
             (output / name).unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from bob.pipelines import DelayedSample
 from .._validation import InputError, existing_file
 from ..database._annotations import Positions, read_table
 from ..database._images import decode_image, load_image
-from ..run_record import describe_database
+from ..description import describe_database
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 ANNOTATIONS = "annotations.csv"

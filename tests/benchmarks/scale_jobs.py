@@ -132,10 +132,13 @@ def _system(database: Any) -> Any:
 
 
 def _attacked(database: Any, decoder: str, **options: Any) -> Any:
+    from bob_recon_plugin.options import AttackOptions
     from bob_recon_plugin.pipeline import AttackPipeline
     from bob_recon_plugin.reconstructor import FaceReconstructor
 
-    return AttackPipeline(_system(database), FaceReconstructor(decoder, NAME), **options)
+    return AttackPipeline(
+        _system(database), FaceReconstructor(decoder, NAME), AttackOptions(**options)
+    )
 
 
 # -- the attack alone ---------------------------------------------------------
@@ -292,8 +295,6 @@ def _warm(decoder: str) -> None:
 def memory(probes: int, dask: bool) -> dict[str, float]:
     """Peak memory of the process that a user starts, and bytes that it sends to the scheduler."""
     from bob_recon_plugin.clients import local
-    from bob_recon_plugin.pipeline import AttackPipeline
-    from bob_recon_plugin.reconstructor import FaceReconstructor
     from tests import toy
 
     people = 1000
@@ -302,7 +303,7 @@ def memory(probes: int, dask: bool) -> dict[str, float]:
     sizes: list[int] = []
     with tempfile.TemporaryDirectory() as output:
         decoder = str(toy.decoder(Path(output, "toy.safetensors")))
-        pipeline = AttackPipeline(toy.system(), FaceReconstructor(decoder), keep_faces=False)
+        pipeline = toy.attack(decoder, keep_faces=False)
         try:
             if client is not None:
                 _weigh(client, sizes)
