@@ -15,6 +15,7 @@ import numpy as np
 
 from ._files import whole_or_nothing
 from ._validation import InputError
+from .description import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,9 @@ _UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, EOFError, pickle.Unp
 class Checkpoints:
     """Embeddings of finished parts of a run, a file each.
 
-    A file is named by the kind of the part and the keys of its images, so that
-    a run that was stopped finds what it did, whoever computes it now. It
+    A file is named by the kind of the part and the names of its images, which hold
+    their content and annotations, so that a run that was stopped finds what it did,
+    whoever computes it now, and nothing that a changed image has made stale. It
     appears whole or not at all, with a checksum in it; one that is damaged all
     the same is told, removed, and computed anew.
 
@@ -40,6 +42,12 @@ class Checkpoints:
 
     def __init__(self, folder: Path | None, force: bool = False):
         self.folder, self.force = folder, force
+
+    def names(self, samples: Sequence[Any]) -> list[str]:
+        """Names of images by content; by key alone where nothing is kept."""
+        if self.folder is None:
+            return [str(sample.key) for sample in samples]
+        return [fingerprint(sample) for sample in samples]
 
     def path(self, kind: str, keys: Sequence[str]) -> Path:
         """File of a part."""

@@ -17,6 +17,7 @@ from bob.pipelines import DelayedSample, Sample, SampleSet
 from ._files import whole_or_nothing
 from ._validation import InputError, InputTypeError
 from .checkpoints import Checkpoints
+from .description import describe, digest
 from .system import System, core, crops_by_own_positions, positions_gap
 
 TYPE_I = "type1"
@@ -255,11 +256,13 @@ class Presenter:
             owners += [(template, f"{attack}/{template.key}{s}") for s in suffixes]
             vectors.extend(rows)
         keys = [key for _, key in owners]
-        presented, clock = self.checkpoints.load(attack, keys), Clock()
+        # a face is that of its template, whatever its name
+        parts = [f"{key} {digest(describe(row))}" for key, row in zip(keys, vectors, strict=True)]
+        presented, clock = self.checkpoints.load(attack, parts), Clock()
         if presented is None:
             faces = self._faces(owners, self._leaked(owners, vectors))
             presented = list(self.system.embed(faces))
-            self.checkpoints.save(attack, keys, presented)
+            self.checkpoints.save(attack, parts, presented)
             clock = Clock.since(started, len(keys))
         probes = [
             SampleSet(

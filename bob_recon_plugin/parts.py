@@ -252,14 +252,14 @@ def _embed(
     """Give every sample of the sets what a system makes of it, in one go."""
     started = time.perf_counter()
     samples = [sample for s in sets for sample in s.samples]
-    keys = [str(sample.key) for sample in samples]
-    found, clock = checkpoints.load(kind, keys), Clock()
+    parts = checkpoints.names(samples)
+    found, clock = checkpoints.load(kind, parts), Clock()
     if found is None:
         names = [token(sample) if known else None for sample in samples]
         new = [s for s, name in zip(samples, names, strict=True) if name not in known]
         fresh = system.embed(new)
         found = [known[n] if n in known else next(fresh) for n in names]
-        checkpoints.save(kind, keys, found)
+        checkpoints.save(kind, parts, found)
         clock = Clock.since(started, len(new))
     features = iter(found)
     return [

@@ -11,6 +11,7 @@ from typing import Any
 from ._files import sha256
 from ._validation import InputError
 from .chain import decoder_for
+from .description import describe, describe_database
 from .run_record import versions, write_json
 
 _RECORD, _CHAIN = "cell.json", "cell.py"
@@ -28,12 +29,15 @@ class Cell:
         Of the inverted system.
     folder : Path
         Of the run.
+    decides : mapping
+        What decides its scores: database, systems and decoder, by content.
     """
 
     inverted: str
     attacked: str
     decoder: Path
     folder: Path
+    decides: Mapping[str, Any]
 
     @property
     def chain(self) -> list[str]:
@@ -49,7 +53,7 @@ class Cell:
         about = {
             "database": database,
             "chain": self.chain,
-            "decoder": sha256(self.decoder),
+            "decides": json.loads(json.dumps(self.decides)),
             "options": more,
             "versions": versions(),
         }
@@ -107,9 +111,19 @@ def cells(
             "given twice, or rename a file."
         )
     found = {system: _checked(database, system, decoders.get(system)) for system in systems}
+    about = describe_database(_loaded(database, systems[0]).database)
     return [
         Cell(
-            inverted, attacked, found[inverted], output / f"{names[inverted]}-on-{names[attacked]}"
+            inverted,
+            attacked,
+            found[inverted][0],
+            output / f"{names[inverted]}-on-{names[attacked]}",
+            {
+                "database": about,
+                "inverted": found[inverted][1],
+                "attacked": found[attacked][1],
+                "decoder": sha256(found[inverted][0]),
+            },
         )
         for inverted in systems
         for attacked in systems
@@ -120,15 +134,23 @@ def _short(system: str) -> str:
     return Path(system).stem if system.endswith(".py") else system
 
 
-def _checked(database: str, system: str, chosen: str | None) -> Path:
-    """Load a system and its decoder, and return the decoder's path."""
+def _loaded(database: str, system: str) -> Any:
     from clapper.config import load
 
+    return load([database, system], entry_point_group="bob.bio.config")
+
+
+def _checked(database: str, system: str, chosen: str | None) -> tuple[Path, dict[str, Any]]:
+    """Load a system and its decoder; return the decoder's path and the system's description."""
     from .recognizers import identify
     from .reconstructor import FaceReconstructor
 
-    module: Any = load([database, system], entry_point_group="bob.bio.config")
-    about = identify(module.pipeline.transformer)
+    pipeline = _loaded(database, system).pipeline
+    about = identify(pipeline.transformer)
     decoder = decoder_for(about.name, chosen)
     FaceReconstructor(decoder, about.name if about.sha256 else None, about.sha256).validate()
-    return Path(decoder).absolute()
+    described = {
+        "system": describe(pipeline.transformer),
+        "algorithm": describe(pipeline.biometric_algorithm),
+    }
+    return Path(decoder).absolute(), described

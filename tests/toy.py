@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from bob.bio.base.algorithm import Distance
-from bob.bio.base.pipelines import Database, PipelineSimple
+from bob.bio.base.pipelines import Database, PipelineSimple, execute_pipeline_simple
 from bob.pipelines import DelayedSample, SampleSet, wrap
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
@@ -123,18 +124,61 @@ def decoder(path: Path, seed: int = 0) -> Path:
     return path
 
 
+class Shifted(TransformerMixin, BaseEstimator):
+    """A cropper in small: shifts an image by the row of its right eye; no eyes, no image."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X, annotations=None):
+        if annotations is None or annotations[0] is None:
+            raise ValueError("annotations are needed to find the eyes")
+        rows = [round(eyes["reye"][0] - POSITIONS["reye"][0]) for eyes in annotations]
+        return [np.roll(image, row, axis=1) for image, row in zip(X, rows, strict=True)]
+
+    def _more_tags(self):
+        return {"requires_fit": False}
+
+
 def attack(
-    checkpoint: Path, recognizer=None, database=None, inverted=None, reconstructor=None, **options
+    checkpoint: Path,
+    recognizer=None,
+    database=None,
+    inverted=None,
+    reconstructor=None,
+    pipeline=None,
+    **options,
 ):
-    """The toy system under attack, with options of the attack by name."""
+    """The toy system, or another pipeline, under attack, with options of the attack by name."""
     from bob_recon_plugin.options import AttackOptions
     from bob_recon_plugin.pipeline import AttackPipeline
     from bob_recon_plugin.reconstructor import FaceReconstructor
 
     return AttackPipeline(
-        system(recognizer),
+        pipeline or system(recognizer),
         reconstructor or FaceReconstructor(str(checkpoint)),
         AttackOptions(**options),
         database,
         inverted,
     )
+
+
+def run(pipeline, output: Path, database=None, client=None, **options) -> list[dict[str, str]]:
+    """Run a pipeline as Bob's command does; return the rows of the full score file."""
+    arguments = {
+        "dask_client": client,
+        "groups": ["dev"],
+        "write_metadata_scores": True,
+        "checkpoint": True,
+        "dask_n_partitions": 3 if client else None,
+        "dask_partition_size": None,
+        "dask_n_workers": None,
+    }
+    execute_pipeline_simple(
+        pipeline=pipeline,
+        database=database or ToyDatabase(),
+        output=str(output),
+        **(arguments | options),
+    )
+    with open(output / "scores-dev.csv", newline="") as handle:
+        return list(csv.DictReader(handle))

@@ -1,0 +1,1 @@
+"""Cases from the field: faults that people report, each with what is right."""
