@@ -83,12 +83,20 @@ def told_to_user() -> Iterator[None]:
     Raises
     ------
     click.ClickException
-        For an error of the operating system on a file.
+        For an error of the operating system on a file, and for a missing library of the system.
     """
     try:
         yield
     except InputError:
         raise
+    except ImportError as error:
+        if ".so" not in str(error):
+            raise
+        raise click.ClickException(
+            f"the libraries of the system must be there, got {error}; for libGL run `apt-get "
+            "install libgl1 libglib2.0-0`, or put OpenCV's build for servers over the other: `pip "
+            "install --force-reinstall --no-deps opencv-python-headless`."
+        ) from error
     except OSError as error:
         if error.filename is None:
             raise

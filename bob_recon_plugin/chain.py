@@ -41,6 +41,24 @@ def decoder_for(recognizer: str | None, chosen: str | os.PathLike[str] | None) -
     )
 
 
+def system(context: Mapping[str, Any], name: str) -> Any:
+    """Return the pipeline of a recognition model, for the database that the chain has so far.
+
+    Parameters
+    ----------
+    context : mapping
+        ``database``, if there is one.
+    name : str
+        Of the recognition model.
+    """
+    from bob.bio.face.utils import lookup_config_from_database
+
+    from .recognizers import bob_pipeline
+
+    annotation_type, fixed_positions, _ = lookup_config_from_database(context.get("database"))
+    return bob_pipeline(name, annotation_type, fixed_positions)
+
+
 def leaked(context: Mapping[str, Any]) -> Any:
     """Return the pipeline that the chain has built so far, whose templates leaked.
 
