@@ -10,6 +10,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from bob.pipelines import CheckpointWrapper, DaskWrapper, SampleSet, ToDaskBag
 from . import run_record
 from ._files import sha256
 from ._validation import InputError, InputTypeError, one_of
+from .adapters import Adapter
 from .checkpoints import Checkpoints
 from .injection import ATTACKS, REENTRIES, Clock, Leaking, Presenter, injected_steps
 from .parts import BONA_FIDE, Work, Written
@@ -301,6 +303,7 @@ class AttackPipeline(PipelineSimple):
             "image_size": self.reconstructor.image_size,
             "command": command,
             "threat": self.threat.describe(),
+            "adapters": [asdict(s.card()) for s in self.leak if isinstance(s, Adapter)],
         }
         reuses = [folder] if folder else []
         run_record.claim(self.output, self.identity, reuses, force, about)

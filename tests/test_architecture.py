@@ -22,6 +22,7 @@ ROOMS = (
     ("quality", "verdict"),
     ("originals", "results", "view2"),
     ("injection", "run_record", "score_files", "threat", "refinement"),
+    ("crop",),
     ("checkpoints", "comparison", "reconstructor", "database", "system", "protection", "adapters"),
     ("losses", "recognizers", "decoders", "clients"),
     ("statistics",),

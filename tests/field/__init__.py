@@ -1,0 +1,1 @@
+"""Cases that users of face recognition systems meet."""
