@@ -441,7 +441,7 @@ def test_originals_come_from_a_database_that_is_named(run_folder: Path, tmp_path
     assert done.exit_code == 0, done.stderr
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert page.tables["quality"][1][0] == "SSIM"
-    assert "cropped as the decoder draws, to 112 x 112; images from ToyDatabase." in page.text
+    assert "cropped as the decoder draws faces, to 112 x 112; images from ToyDatabase." in page.text
     alts = [str(a["alt"]) for tag, a in page.tags if tag == "img"]
     assert any(alt.startswith("enrolled image of p") for alt in alts)
     config.write_text("x = 1\n")

@@ -131,8 +131,9 @@ def _chapter(run: Run, options: Options, count: int) -> Chapter:
             for attack in attacks
         }
         note = (
-            "Each with the image behind the template (left; of several the first), the face "
-            "drawn from it, and for Type-II the enrolled image it was compared with (right). "
+            "Each with the image behind the template (left; the first one if there are several), "
+            "the face drawn from it, and for Type-II the enrolled image it was compared with "
+            "(right). "
             if originals
             else f"Reconstructions alone. {why} "
         )
@@ -184,8 +185,8 @@ def _quality(
     faces = np.stack(pairs.originals), np.stack(pairs.made)
     found = measure(*faces, name, originals.positions, pairs.people)
     note = (
-        f"{len(pairs.people)} reconstructions against the images behind their templates (of "
-        f"several the first), cropped as the decoder draws, to {originals.size[0]} x "
+        f"{len(pairs.people)} reconstructions against the image behind each template (the first "
+        f"one if there are several), cropped as the decoder draws faces, to {originals.size[0]} x "
         f"{originals.size[1]}; images from {originals.name}."
     )
     note += f" {left_out}." if left_out else ""

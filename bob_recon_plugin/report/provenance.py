@@ -15,13 +15,15 @@ from .style import count
 
 _UNKNOWN = "not recorded"
 #: what has a row of its own; the rest of a record is told behind it, under these names or its own
-_IDENTITY = ("recognizer", "system", "algorithm", "inverted", "decoder", "reentry", "database")
+_IDENTITY = (
+    *("recognizer", "system", "algorithm", "inverted"),
+    *("decoder", "reentry", "database", "version"),
+)
 _DECODER = ("name", "preset", "sha256", "recognizer")
 _NAMES = {
     "leak": "Before the decoder",
     "refinement": "Refinement of the faces",
     "portraits": "whole pictures",
-    "version": "Version that decided the results",
 }
 
 

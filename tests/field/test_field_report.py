@@ -255,7 +255,7 @@ def test_images_that_are_not_aligned_enter_no_measure(checkpoint: Path, tmp_path
     run(attacked(checkpoint), tmp_path, database)
     page = page_of(tmp_path, originals=database, quality=9, recognizer="arcface-mbf")
     (caption,) = [t for t in page.words if "reconstructions against" in t]
-    assert caption.startswith("4 reconstructions against the images behind their templates")
+    assert caption.startswith("4 reconstructions against the image behind each template")
     assert "2 left out, whose images could not be aligned." in caption
     assert "Identity by arcface-mbf, which took no part in this run, as far as names" in caption
     assert "the weights of ToyRecognizer, toy are not recorded." in caption
