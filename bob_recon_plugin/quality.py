@@ -108,9 +108,9 @@ def measure(
         Measure.of("PSNR", psnr(originals, reconstructions), "dB, peak 255; higher is closer"),
         _lpips(originals, reconstructions),
     ]
-    people = range(len(originals)) if people is None else people
-    pairs = originals, reconstructions
-    return found + _identity(*pairs, recognizer, positions or FFHQ_POSITIONS, _others(people))
+    others = _others(range(len(originals)) if people is None else people)
+    positions = positions or FFHQ_POSITIONS
+    return found + _identity(originals, reconstructions, recognizer, positions, others)
 
 
 def _others(people: Sequence[Any]) -> list[tuple[int, int]]:

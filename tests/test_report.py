@@ -355,7 +355,7 @@ def test_every_picture_can_be_heard(run_folder: Path) -> None:
     scopes = [a.get("scope") for tag, a in page.tags if tag == "th"]
     assert set(scopes) == {"col", "row"}
     assert ("html", {"lang": "en"}) in page.tags
-    assert "reconstruction not kept" in page.text
+    assert "face not kept" in page.text
 
 
 def test_colours_are_told_apart_without_red_and_green() -> None:

@@ -148,7 +148,7 @@ def _of(originals: Originals, template: str, role: str, cache: dict[str, tuple[s
 def _file(path: Path, cache: dict[str, tuple[str, str]]) -> tuple[str, str]:
     if str(path) not in cache:
         face = read_face(path)
-        note = "" if face else "reconstruction not " + ("readable" if path.is_file() else "kept")
+        note = "" if face else "face not " + ("readable" if path.is_file() else "kept")
         cache[str(path)] = _uri(face) if face else "", note
     return cache[str(path)]
 

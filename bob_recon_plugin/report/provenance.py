@@ -57,7 +57,7 @@ def protection(run: Run) -> str:
     else:
         told = f"what {_line(algorithm)} stores"
     steps = [_line(step) for step in run.identity.get("leak", [])]
-    return told + (f"; the decoder gets them behind {', then '.join(steps)}" if steps else "")
+    return told + (f"; the decoder gets them after {', then '.join(steps)}" if steps else "")
 
 
 def linked(run: Run) -> str:

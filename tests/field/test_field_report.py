@@ -146,7 +146,7 @@ def test_the_protection_told_is_that_of_the_templates_that_leaked(
     assert "without protection" not in text
     leaked = "The templates that leaked are what ProtectedComparison(scheme=QuantisedEmbedding("
     assert leaked in text
-    assert "the decoder gets them behind InvertProtection(" in text
+    assert "the decoder gets them after InvertProtection(" in text
     assert ", then PartialLeak(share=0.75)." in text
     assert "as the attacked system compares" in text
     assert "under two keys" not in text
@@ -281,8 +281,8 @@ def test_a_face_that_cannot_be_read_is_told_on_the_page(checkpoint: Path, tmp_pa
     (tmp_path / "faces/type1/p0/0.png").write_bytes(b"no picture")
     (tmp_path / "faces/type1/p1/0.png").unlink()
     text = page_of(tmp_path).text
-    assert "reconstruction not readable" in text
-    assert "reconstruction not kept" in text
+    assert "face not readable" in text
+    assert "face not kept" in text
 
 
 def test_no_bootstrap_is_described_where_none_was_drawn(checkpoint: Path, tmp_path: Path) -> None:
