@@ -264,6 +264,8 @@ class Presenter:
             presented = list(self.system.embed(faces))
             self.checkpoints.save(attack, parts, presented)
             clock = Clock.since(started, len(keys))
+        else:
+            self._draw_again(owners, vectors)
         probes = [
             SampleSet(
                 [Sample(embedding, key=key)],
@@ -291,6 +293,13 @@ class Presenter:
             faces = self.reconstructor.transform(vectors[start : start + size])
             for face, (template, key) in zip(faces, owners[start : start + size], strict=True):
                 yield self._sample(face, template, key)
+
+    def _draw_again(self, owners: Sequence[tuple[Sample, str]], vectors: list[np.ndarray]) -> None:
+        """Write faces that are wanted and not there, in the batches of the first time."""
+        if self.faces is None or all((self.faces / f"{key}.png").is_file() for _, key in owners):
+            return
+        for sample in self._faces(owners, self._leaked(owners, vectors)):
+            _ = sample.data  # writes the file
 
     def _sample(self, face: np.ndarray, template: Sample, key: str) -> Sample:
         """Make the sample of a face, whose file is written when the face is read."""

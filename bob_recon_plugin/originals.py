@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ._validation import InputError
+from .crop import EyeCropper
 from .decoders.card import FFHQ_POSITIONS
 
 logger = logging.getLogger(__name__)
@@ -18,8 +20,23 @@ logger = logging.getLogger(__name__)
 Positions = Mapping[str, tuple[float, float]]
 
 
-def crop(image: Any, eyes: Any, positions: Positions, size: tuple[int, int]) -> np.ndarray:
-    """Crop an image to eye positions; without eyes, show it whole.
+@dataclass(frozen=True, eq=False)
+class Original:
+    """An image behind a template, as it can be shown beside reconstructions.
+
+    Attributes
+    ----------
+    image : ndarray of shape (3, H, W), uint8, RGB
+    aligned : bool
+        Whether the eyes lie where the decoder puts them; if not, this is the whole picture.
+    """
+
+    image: np.ndarray
+    aligned: bool
+
+
+def aligned(image: Any, eyes: Any, positions: Positions, size: tuple[int, int]) -> Original:
+    """Crop an image to eye positions; where its eyes are not known, take it whole.
 
     Parameters
     ----------
@@ -31,25 +48,23 @@ def crop(image: Any, eyes: Any, positions: Positions, size: tuple[int, int]) -> 
         The same two in the result.
     size : (int, int)
         Height and width of the result.
-
-    Returns
-    -------
-    ndarray of shape (3, height, width), uint8, RGB
     """
-    from bob.bio.face.preprocessor.croppers import FaceEyesNorm
-
     image = np.asarray(image)
     if image.ndim == 2:
         image = np.stack([image] * 3)
-    if eyes and {"reye", "leye"} <= set(eyes):
-        image = FaceEyesNorm(dict(positions), size).transform(image, eyes)
-    return shrunk(np.clip(image, 0, 255).astype(np.uint8), size)
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    try:
+        # a picture to look at may be enlarged, however small the face in it
+        crop = EyeCropper(dict(positions), size, enlarge=np.inf).transform(image, eyes)
+    except InputError:  # no eyes, or eyes that no face can have
+        return Original(shrunk(image, size), aligned=False)
+    return Original(crop, aligned=True)
 
 
 def shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a uint8 image of shape (3, H, W) to (height, width)."""
+    """Fit a uint8 image of shape (3, H, W) into (height, width), on white."""
     picture = Image.fromarray(image.transpose(1, 2, 0))
-    return np.asarray(picture.resize((size[1], size[0]))).transpose(2, 0, 1)
+    return np.asarray(ImageOps.pad(picture, size[::-1], color="white")).transpose(2, 0, 1)
 
 
 class Originals:
@@ -85,26 +100,20 @@ class Originals:
                 self.samples.setdefault(str(sample_set.template_id), sample_set.samples[0])
                 self.samples.setdefault(str(sample_set.key), sample_set.samples[0])
 
-    def get(self, template: str, size: tuple[int, int] | None = None) -> np.ndarray | None:
-        """Crop of a template's first image, or None where it cannot be had.
+    def get(self, template: str) -> Original | None:
+        """First image of a template, of the decoder's size, or None where it cannot be had.
 
         Parameters
         ----------
         template : str
             ``template_id`` of a reference or a probe.
-        size : (int, int), optional
-            Height and width; default: those of the decoder's faces.
-
-        Returns
-        -------
-        ndarray of shape (3, height, width), uint8, or None
         """
         sample = self.samples.get(template)
         if sample is None:
             return None
         try:
             eyes = self.fixed or getattr(sample, "annotations", None)
-            return crop(sample.data, eyes, self.positions, size or self.size)
+            return aligned(sample.data, eyes, self.positions, self.size)
         except Exception as error:  # any database and any annotation may come here
             logger.warning(f"No original of {template}: {error}")
             return None

@@ -8,6 +8,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from bob.pipelines import CheckpointWrapper, DaskWrapper, SampleSet, ToDaskBag
 
 from . import run_record
 from ._validation import InputError, InputTypeError
+from .adapters import Adapter
 from .checkpoints import Checkpoints
 from .description import describe, describe_database, digest
 from .injection import Clock, Leaking, Presenter, injected_steps
@@ -114,7 +116,8 @@ class AttackPipeline(PipelineSimple):
         attacked = identify(pipeline.transformer)
         leaked = attacked if inverted is None else identify(inverted.transformer)
         made = describe(reconstructor)
-        self.threat = Threat.of(leaked, attacked, self.card, "refinement" in made)
+        refinement = made.pop("refinement", None)
+        self.threat = Threat.of(leaked, attacked, self.card, refinement is not None)
         self.identity = {
             **_described(pipeline),
             "decoder": {"name": self.card.decoder, "recognizer": self.card.recognizer} | made,
@@ -124,6 +127,8 @@ class AttackPipeline(PipelineSimple):
         }
         if inverted is not None:
             self.identity["inverted"] = _described(inverted)
+        if refinement is not None:
+            self.identity["refinement"] = refinement
         # wrong geometry is told before any work
         injected_steps(self._steps(), self.options.reentry, self.card.positions)
         self._own = tuple(
@@ -253,14 +258,12 @@ class AttackPipeline(PipelineSimple):
             folder, force = Path(algorithm.base_dir).absolute() / "checkpoints", algorithm.force
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         about = {
-            "settings": {
-                "system": _settings(self.transformer),
-                "algorithm": _settings(self._bare_algorithm()),
-            },
+            "settings": self._settings(),
             "card": json.loads(self.card.to_json()),
             "image_size": self.reconstructor.image_size,
             "command": command,
             "threat": self.threat.describe(),
+            "adapters": [asdict(s.card()) for s in self.options.leak if isinstance(s, Adapter)],
         }
         reuses = [folder] if folder else []
         self.identity["database"] = self._database()
@@ -273,6 +276,17 @@ class AttackPipeline(PipelineSimple):
         named = context.params.get("database") if context is not None else None
         used = self.database if named is None else named
         return {} if used is None else describe_database(used)
+
+    def _settings(self) -> dict[str, Any]:
+        """Every setting as text, for a reader."""
+        found: dict[str, Any] = {"leak": [_settings(step) for step in self.options.leak]}
+        for name, one in (("attacked", self), ("inverted", self.inverted)):
+            if one is not None:
+                algorithm = _without(BioAlgDaskWrapper, one.biometric_algorithm)
+                algorithm = _without(BioAlgCheckpointWrapper, algorithm)
+                texts = {"system": _settings(one.transformer), "algorithm": _settings(algorithm)}
+                found[name] = texts
+        return found
 
     def _check_writer(self) -> None:
         if not isinstance(self.score_writer, CSVScoreWriter):

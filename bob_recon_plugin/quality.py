@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from ._files import sha256
 from ._validation import InputError
+from .crop import EyeCropper
 from .decoders.card import FFHQ_POSITIONS
 from .losses import ssim
-from .originals import Positions, crop
+from .originals import Positions
 from .recognizers import RecognizerTransformer, get, names
 from .recognizers._weights import locate
+from .threat import Part, same_model
 
 _BATCH = 64
 _LPIPS_FILE = "alexnet-owt-7be5be79.pth"
@@ -39,15 +42,29 @@ class Measure:
         return cls(name, float(values.mean()), deviation, note)
 
 
-def second_recognizer(used: Sequence[str]) -> str | None:
-    """First recognition model whose weights are here and that is not among `used`."""
+def second_recognizer(parts: Sequence[Part]) -> str | None:
+    """First recognition model whose weights are here and that took none of these parts."""
     for name in names():
-        try:
-            if name not in used and locate(get(name)).is_file():
-                return name
-        except FileNotFoundError:  # its package is not installed
-            continue
+        path = _weights(name)
+        if path is not None and part_of(name, parts) is None:
+            return name
     return None
+
+
+def part_of(name: str, parts: Sequence[Part]) -> Part | None:
+    """First part that a recognition model took, None for none; hashes decide where known."""
+    path = _weights(name) if name in names() else None
+    model = (name, None if path is None else sha256(path))
+    return next((part for part in parts if same_model(model, part[1:])), None)
+
+
+def _weights(name: str) -> Path | None:
+    """The file of weights of a registered model, where it is here."""
+    try:
+        path = locate(get(name))
+    except FileNotFoundError:  # its package is not installed
+        return None
+    return path if path.is_file() else None
 
 
 def measure(
@@ -55,23 +72,26 @@ def measure(
     reconstructions: np.ndarray,
     recognizer: str | None,
     positions: Positions | None = None,
+    people: Sequence[str] | None = None,
 ) -> list[Measure]:
     """Compare reconstructions with the images behind their templates.
 
     Parameters
     ----------
     originals, reconstructions : ndarray of shape (n, 3, H, W), uint8
-        RGB, [0, 255], eyes at one place; row i of both is one person, and rows are of different
-        people if they can be.
+        RGB, [0, 255], eyes at one place; row i of both is one person.
     recognizer : str or None
-        A recognition model that had no part in the training; None leaves the identity out.
+        A recognition model that took no part in the run; None leaves the identity out.
     positions : mapping, optional
         Where the eyes are in these images, (y, x).
+    people : sequence of n str, optional
+        Whose row it is. Default: each row is another person's.
 
     Returns
     -------
     list of Measure
-        SSIM, PSNR, LPIPS, and the identity's cosine, against its own original and another's.
+        SSIM, PSNR, LPIPS, and the identity's cosine, against its own original and that of another
+        person, where there is one.
 
     Raises
     ------
@@ -88,7 +108,21 @@ def measure(
         Measure.of("PSNR", psnr(originals, reconstructions), "dB, peak 255; higher is closer"),
         _lpips(originals, reconstructions),
     ]
-    return found + _identity(originals, reconstructions, recognizer, positions or FFHQ_POSITIONS)
+    others = _others(range(len(originals)) if people is None else people)
+    positions = positions or FFHQ_POSITIONS
+    return found + _identity(originals, reconstructions, recognizer, positions, others)
+
+
+def _others(people: Sequence[Any]) -> list[tuple[int, int]]:
+    """Each row with the next one, from the first again behind the last, of another person."""
+    n = len(people)
+    found = []
+    for i in range(n):
+        following = (j % n for j in range(i + 1, i + n))
+        other = next((j for j in following if people[j] != people[i]), None)
+        if other is not None:
+            found.append((i, other))
+    return found
 
 
 def psnr(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
@@ -136,21 +170,25 @@ def _identity(
     reconstructions: np.ndarray,
     recognizer: str | None,
     positions: Positions,
+    others: Sequence[tuple[int, int]],
 ) -> list[Measure]:
     if recognizer is None:
-        why = "not measured: no second recognition model is installed"
+        why = "not measured: no recognition model is installed that took no part in the run"
         return [Measure("Identity cosine", None, None, why)]
     about = get(recognizer)
     embed = RecognizerTransformer(recognizer, device="cpu")
+    cropper = EyeCropper(about.cropped_positions, about.image_size, enlarge=np.inf)
     vectors = []
     for images in (originals, reconstructions):
-        crops = [crop(x, positions, about.cropped_positions, about.image_size) for x in images]
-        rows = embed.transform(np.stack(crops)).astype(np.float64)
+        crops = np.stack([cropper.transform(image, positions) for image in images])
+        rows = embed.transform(crops).astype(np.float64)
         vectors.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     own = (vectors[0] * vectors[1]).sum(axis=1)
-    found = [Measure.of("Identity cosine", own, f"{recognizer}, which had no part in the training")]
-    if len(own) > 1:
-        other = (np.roll(vectors[0], 1, axis=0) * vectors[1]).sum(axis=1)
-        note = f"{recognizer}: reconstruction against the next person's image, to compare with"
+    note = f"{recognizer}: reconstruction against the image behind its template"
+    found = [Measure.of("Identity cosine", own, note)]
+    if others:
+        made, original = np.transpose(others)
+        other = (vectors[0][original] * vectors[1][made]).sum(axis=1)
+        note = f"{recognizer}: reconstruction against another person's image, to compare with"
         found.append(Measure.of("Identity cosine, another person", other, note))
     return found

@@ -17,17 +17,19 @@ ROOMS = (
     ("transfer",),
     ("chain",),
     ("leaks", "pipeline"),
+    ("options",),
     ("report", "schedule", "training"),
     ("parts",),
     ("quality", "verdict"),
     ("originals", "results", "view2"),
     ("injection", "run_record", "score_files", "threat", "refinement"),
+    ("crop",),
     ("checkpoints", "comparison", "reconstructor", "database", "system", "protection", "adapters"),
     ("losses", "recognizers", "decoders", "clients"),
     ("statistics",),
     ("metrics",),
     ("scores",),
-    ("data", "_ahead", "_files", "_geometry", "_memory", "_validation"),
+    ("data", "_ahead", "_files", "_geometry", "_memory", "_validation", "description"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from bob_recon_plugin import chain
 from bob_recon_plugin._geometry import FFHQ_EYES
 from bob_recon_plugin.cli import recon
+from bob_recon_plugin.crop import EyeCropper
 from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase
 from bob_recon_plugin.decoders import (
     GeneratorPrior,
@@ -38,7 +39,6 @@ from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.refinement import RefinedReconstructor
 from bob_recon_plugin.training import presets
 from bob_recon_plugin.training import run as training
-from bob_recon_plugin.training.crop import EyeCropper
 from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.run import Plan, train
 from tests.faces import DEMO, prepared

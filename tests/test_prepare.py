@@ -20,11 +20,11 @@ from PIL import Image
 from bob_recon_plugin._ahead import map_ahead
 from bob_recon_plugin._geometry import similarity
 from bob_recon_plugin.cli import recon
+from bob_recon_plugin.crop import EyeCropper, ffhq_eyes
 from bob_recon_plugin.database import ALIGNED_POSITIONS
 from bob_recon_plugin.recognizers import BOB_POSITIONS, RecognizerTransformer, from_onnx
 from bob_recon_plugin.training import prepare as preparing
 from bob_recon_plugin.training import shard_maker
-from bob_recon_plugin.training.crop import EyeCropper, ffhq_eyes
 from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.prepare import load_client, prepare
 from bob_recon_plugin.training.shard_maker import FaceCutter, as_rgb

@@ -10,9 +10,13 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bob_recon_plugin import quality
+from bob_recon_plugin._geometry import FFHQ_EYES
 from bob_recon_plugin.database import DemoDatabase
+from bob_recon_plugin.decoders.card import FFHQ_POSITIONS
 from bob_recon_plugin.description import describe_database
-from bob_recon_plugin.originals import Originals, reopen, source_of
+from bob_recon_plugin.originals import Originals, aligned, reopen, source_of
+from bob_recon_plugin.recognizers import get, names
+from bob_recon_plugin.threat import Part
 from tests import toy
 
 
@@ -39,7 +43,7 @@ def test_ssim_and_psnr_agree_with_scikit_image(pairs: tuple[np.ndarray, np.ndarr
     assert (ssim.name, psnr.name, lpips.name) == ("SSIM", "PSNR", "LPIPS")
     assert (identity.mean, identity.note) == (
         None,
-        "not measured: no second recognition model is installed",
+        "not measured: no recognition model is installed that took no part in the run",
     )
 
 
@@ -78,33 +82,84 @@ def test_wrong_pairs_are_refused(pairs: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_the_second_model_is_another_one() -> None:
-    name = quality.second_recognizer(["arcface-mbf"])
-    assert name != "arcface-mbf"
-    assert quality.second_recognizer([]) is not None
-    assert quality.second_recognizer(quality.names()) is None
+    first = quality.second_recognizer([])
+    assert first == "arcface-mbf"
+    name = quality.second_recognizer([Part("is under attack", first, None)])
+    assert name != first
+    # the same file under another name is the same model, another file under this name is not
+    digest = get(first).sha256
+    assert quality.second_recognizer([Part("is under attack", "mine", digest)]) == name
+    assert quality.second_recognizer([Part("is under attack", first, "0" * 64)]) == first
+    everyone = [Part("is under attack", name, None) for name in names()]
+    assert quality.second_recognizer(everyone) is None
 
 
 @pytest.mark.slow
 def test_identity_of_a_face_with_itself_and_another() -> None:
     originals = Originals(DemoDatabase(), ["dev"])
-    images = np.stack([originals.get(f"person-0{i}/0.webp") for i in (1, 2, 3)])  # type: ignore[misc]
+    images = np.stack([originals.get(f"person-0{i}/0.webp").image for i in (1, 2, 3)])  # type: ignore[union-attr]
     own, other = quality.measure(images, images, "arcface-mbf")[3:]
     assert own.mean == pytest.approx(1, abs=1e-6)
     assert other.mean is not None
     assert abs(other.mean) < 0.3
-    assert own.note == "arcface-mbf, which had no part in the training"
+    assert own.note == "arcface-mbf: reconstruction against the image behind its template"
+
+
+@pytest.mark.slow
+def test_another_person_is_never_the_same_one() -> None:
+    originals = Originals(DemoDatabase(), ["dev"])
+    first, second = (originals.get(f"person-0{i}/0.webp").image for i in (1, 2))  # type: ignore[union-attr]
+    images = np.stack([first, first, second])
+    *_, other = quality.measure(images, images, "arcface-mbf", people=["1", "1", "2"])
+    assert other.mean is not None
+    assert abs(other.mean) < 0.3
+    alone = quality.measure(images[:2], images[:2], "arcface-mbf", people=["1", "1"])
+    assert [measure.name for measure in alone][3:] == ["Identity cosine"]
 
 
 def test_originals_are_the_images_behind_templates() -> None:
-    originals = Originals(toy.ToyDatabase(), ["dev"], toy.POSITIONS)
-    shown = originals.get("p2/0", (toy.SIDE, toy.SIDE))
+    originals = Originals(toy.ToyDatabase(), ["dev"], toy.POSITIONS, (toy.SIDE, toy.SIDE))
+    shown = originals.get("p2/0")
     assert shown is not None
+    assert shown.aligned
     # the eyes are where they shall be already: nothing moves
-    assert np.abs(shown.astype(int) - toy.image(200)).max() <= 1
-    probe = originals.get("p2/3", (toy.SIDE, toy.SIDE))
+    np.testing.assert_array_equal(shown.image, toy.image(200))
+    probe = originals.get("p2/3")
     assert probe is not None
-    assert np.abs(probe.astype(int) - toy.image(203)).max() <= 1
+    np.testing.assert_array_equal(probe.image, toy.image(203))
     assert originals.get("nobody") is None
+
+
+def test_originals_do_not_alias() -> None:
+    """Fine texture of a large image becomes grey, at a tenth of its size, and not noise."""
+    board = 255 * (np.indices((1024, 1024)).sum(axis=0) % 2).astype(np.uint8)
+    found = aligned(board, FFHQ_EYES, FFHQ_POSITIONS, (112, 112))
+    assert found.aligned
+    np.testing.assert_allclose(found.image[:, 8:-8, 8:-8], 127.5, atol=1.5)
+
+
+@pytest.mark.parametrize(
+    "eyes",
+    [
+        None,
+        {"topleft": (0, 0), "bottomright": (30, 60)},
+        {"reye": (10.0, 40.0), "leye": (10.0, 20.0)},
+        {"reye": (10.0, 20.0), "leye": (10.0, 200.0)},
+    ],
+    ids=["none", "a box", "swapped", "outside"],
+)
+def test_an_image_without_eyes_is_whole_and_not_aligned(eyes: dict[str, object] | None) -> None:
+    image = np.full((3, 30, 60), 80, dtype=np.uint8)
+    found = aligned(image, eyes, FFHQ_POSITIONS, (112, 112))
+    assert not found.aligned
+    # as wide as the frame and half as high, in the middle of white
+    assert (found.image[:, 30:82] == 80).all()
+    assert (found.image[:, [0, 27, 84, 111]] == 255).all()
+
+
+def test_a_small_face_is_enlarged() -> None:
+    eyes = {"reye": (10.0, 10.0), "leye": (10.0, 14.0)}
+    assert aligned(np.zeros((3, 30, 30)), eyes, FFHQ_POSITIONS, (112, 112)).aligned
 
 
 def test_an_image_that_is_gone_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from bob_recon_plugin.scores import load
 from bob_recon_plugin.verdict import judge
 
 COLUMNS = "probe_template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score"
+POSITIONS = {"reye": [51.6963, 38.2946], "leye": [51.5014, 73.5318]}
 QUICK = Options(replicates=50, quality=0)
 
 
@@ -108,14 +109,18 @@ def a_run(folder: Path, inverted: str = "net-a", attacked: str = "net-a", **more
     write(folder / "scores-dev.csv", rows)
     record = {
         "identity": {
-            "algorithm": "Distance()",
+            "algorithm": {"class": "bob.bio.base.algorithm.Distance"},
             "database": {"class": "ToyDatabase", "protocol": "toy"},
             "decoder": {"name": "linear", "preset": "", "recognizer": inverted, "sha256": "d" * 64},
             "recognizer": {"name": attacked, "sha256": "a" * 64},
             "reentry": "camera",
-            "system": "Pipeline(steps=[<toy>])",
+            "system": {"class": "toy.Pipeline"},
         },
-        "card": {"seed": 7, "training_data": "100 faces of nobody"},
+        "settings": {
+            "attacked": {"system": "Pipeline(steps=[<toy>])", "algorithm": "Distance()"},
+            "leak": [],
+        },
+        "card": {"seed": 7, "training_data": "100 faces of nobody", "positions": POSITIONS},
         "command": "bob bio pipeline simple toy recon",
         "versions": {"python": "3.11", "torch": "2.4"},
     }
@@ -354,7 +359,7 @@ def test_every_picture_can_be_heard(run_folder: Path) -> None:
     scopes = [a.get("scope") for tag, a in page.tags if tag == "th"]
     assert set(scopes) == {"col", "row"}
     assert ("html", {"lang": "en"}) in page.tags
-    assert "reconstruction not kept" in page.text
+    assert "face not kept" in page.text
 
 
 def test_colours_are_told_apart_without_red_and_green() -> None:
@@ -440,7 +445,7 @@ def test_originals_come_from_a_database_that_is_named(run_folder: Path, tmp_path
     assert done.exit_code == 0, done.stderr
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert page.tables["quality"][1][0] == "SSIM"
-    assert "images behind their templates, both cropped to 112 x 112; images from Toy" in page.text
+    assert "cropped as the decoder draws faces, to 112 x 112; images from ToyDatabase." in page.text
     alts = [str(a["alt"]) for tag, a in page.tags if tag == "img"]
     assert any(alt.startswith("enrolled image of p") for alt in alts)
     config.write_text("x = 1\n")
@@ -459,7 +464,8 @@ def test_the_inverted_model_is_no_judge_of_identity(run_folder: Path, tmp_path: 
     arguments = [run_folder, "-o", tmp_path / "r.html", "--originals", config]
     done = report(*arguments, "--replicates", 0, "--recognizer", "net-a")
     assert done.exit_code == 2
-    assert "must have had no part in the training, got net-a" in " ".join(done.stderr.split())
+    told = " ".join(done.stderr.split())
+    assert "must have taken no part in the run, got net-a, which is under attack; name" in told
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from PIL import Image
 
 from bob_recon_plugin._geometry import FFHQ_EYES
 from bob_recon_plugin.cli import recon
+from bob_recon_plugin.crop import EyeCropper
 from bob_recon_plugin.database import load_image
 from bob_recon_plugin.recognizers import BOB_POSITIONS
 from bob_recon_plugin.training import generator, synthesize
-from bob_recon_plugin.training.crop import EyeCropper
 from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.prepare import prepare
 from tests.faces import DEMO

@@ -45,8 +45,8 @@ from . import _options
 @click.option(
     "--recognizer",
     metavar="NAME",
-    help="Recognition model for the identity of reconstructions, not the one that was inverted. "
-    "Default: another one whose weights are installed.",
+    help="Recognition model for the identity of reconstructions, one that took no part in the run. "
+    "Default: the first such one whose weights are installed.",
 )
 @click.option(
     "--folds",

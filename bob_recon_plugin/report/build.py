@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from bob_recon_plugin._files import whole_or_nothing
 from bob_recon_plugin.originals import Originals, reopen, source_of
 from bob_recon_plugin.results import Run, open_run
 from bob_recon_plugin.run_record import versions
+from bob_recon_plugin.threat import Part, took_part
 from bob_recon_plugin.verdict import TYPE_I, Verdict, judge
 
 from .._validation import InputError
 from . import matrix
-from .faces import sheet
+from .faces import read_face, sheet
 from .figures import draw
 from .page import Chapter, render
 
@@ -131,8 +131,9 @@ def _chapter(run: Run, options: Options, count: int) -> Chapter:
             for attack in attacks
         }
         note = (
-            "Each with the image behind the template (left), the face drawn from it, and for "
-            "Type-II the enrolled image it was compared with (right). "
+            "Each with the image behind the template (left; the first one if there are several), "
+            "the face drawn from it, and for Type-II the enrolled image it was compared with "
+            "(right). "
             if originals
             else f"Reconstructions alone. {why} "
         )
@@ -146,6 +147,8 @@ def _originals(run: Run, options: Options) -> tuple[Originals | None, str]:
     database = options.originals
     positions = run.record.get("card", {}).get("positions")
     size = run.record.get("image_size", (112, 112))
+    if positions is None:
+        return None, "The originals cannot be shown: where the decoder puts the eyes is not known."
     try:
         if database is None:
             database = reopen(run.identity.get("database", {}))
@@ -164,47 +167,70 @@ def _quality(
     if originals is None:
         return [], f"Not measured: {why}"
     pairs = _pairs(verdict, originals, options.quality)
-    if pairs is None:
-        return [], f"Not measured: no original in {originals.name} belongs to a kept face."
-    from bob_recon_plugin.quality import measure, second_recognizer  # loads torch
+    left_out = ""
+    if pairs.left_out:
+        left_out = f"{pairs.left_out} left out, whose images could not be aligned"
+    if not pairs.people:
+        why = left_out or f"no original in {originals.name} belongs to a kept face"
+        return [], f"Not measured: {why}."
+    from bob_recon_plugin.quality import measure, part_of, second_recognizer  # loads torch
 
-    used = verdict.run.inverted
-    name = options.recognizer or second_recognizer([used])
-    if name == used:
+    parts = took_part(verdict.run.record)
+    name = options.recognizer or second_recognizer(parts)
+    if name is not None and (part := part_of(name, parts)):
         raise InputError(
-            f"`recognizer` must have had no part in the training, got {name}, whose templates the "
-            "decoder inverts; name another."
+            f"`recognizer` must have taken no part in the run, got {name}, which {part.role}; name "
+            "another."
         )
-    found = measure(*pairs, name, originals.positions)
-    side = " x ".join(str(v) for v in pairs[0].shape[2:])
+    faces = np.stack(pairs.originals), np.stack(pairs.made)
+    found = measure(*faces, name, originals.positions, pairs.people)
     note = (
-        f"{len(pairs[0])} reconstructions against the images behind their templates, both cropped "
-        f"to {side}; images from {originals.name}."
+        f"{len(pairs.people)} reconstructions against the image behind each template (the first "
+        f"one if there are several), cropped as the decoder draws faces, to {originals.size[0]} x "
+        f"{originals.size[1]}; images from {originals.name}."
     )
-    return found, note
+    note += f" {left_out}." if left_out else ""
+    return found, note + (f" {_no_part(name, parts)}" if name else "")
 
 
-def _pairs(
-    verdict: Verdict, originals: Originals, most: int
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Originals and reconstructions of shape (n, 3, H, W), evenly taken, each image once."""
+def _no_part(name: str, parts: Sequence[Part]) -> str:
+    """What is known of the model that judges the identity, and how surely."""
+    by_name = sorted({part.name for part in parts if part.sha256 is None})
+    told = f"Identity by {name}, which took no part in this run"
+    if not by_name:
+        return f"{told}."
+    return f"{told}, as far as names tell: the weights of {', '.join(by_name)} are not recorded."
+
+
+class _Pairs(NamedTuple):
+    """Originals and reconstructions of shape (3, H, W), and whose they are."""
+
+    originals: list[np.ndarray]
+    made: list[np.ndarray]
+    people: list[str]
+    left_out: int  # their original is there, but not aligned
+
+
+def _pairs(verdict: Verdict, originals: Originals, most: int) -> _Pairs:
+    """Pairs to compare, evenly taken, each image once."""
     table = verdict.run.reported
     attack = TYPE_I if TYPE_I in table.attacks else table.attacks[0]
     _, rows = np.unique(table.probe[table.rows(attack)], return_index=True)
     rows = table.rows(attack)[np.sort(rows)]
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
-    left, right = [], []
+    pairs, left_out = _Pairs([], [], [], 0), 0
     for row in rows:
         probe = table.templates[table.probe[row]] if table.probe[row] >= 0 else ""
         target = table.templates[table.reference[row]] if table.reference[row] >= 0 else ""
-        path = verdict.run.face(probe)
-        if not path.is_file():
+        face = read_face(verdict.run.face(probe))
+        original = originals.get(target if attack == TYPE_I else source_of(probe, attack))
+        if face is None or original is None:
             continue
-        with Image.open(path) as face:
-            made = np.asarray(face.convert("RGB")).transpose(2, 0, 1)
-        source = target if attack == TYPE_I else source_of(probe, attack)
-        original = originals.get(source, (made.shape[1], made.shape[2]))
-        if original is not None:
-            left.append(original)
-            right.append(made)
-    return (np.stack(left), np.stack(right)) if left else None
+        made = np.asarray(face).transpose(2, 0, 1)
+        if not original.aligned or made.shape != original.image.shape:
+            left_out += 1
+            continue
+        pairs.originals.append(original.image)
+        pairs.made.append(made)
+        pairs.people.append(str(table.probe_subject[row]))
+    return pairs._replace(left_out=left_out)

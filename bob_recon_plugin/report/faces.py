@@ -20,11 +20,14 @@ _SIDE = 112
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture with its description; `uri` is empty where there is no file."""
+    """A picture with its description; `uri` is empty where there is none.
+
+    `note` stands on the page too: what must be known of the picture, or why there is none.
+    """
 
     uri: str
     alt: str
-    role: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def choose(verdict: Verdict, attack: str, count: int) -> dict[str, tuple[str, np
 
 def sheet(verdict: Verdict, attack: str, originals: Originals | None, count: int) -> list[Row]:
     """Contact sheet of one attack type; the parameters are those of `choose`."""
-    cache: dict[str, str] = {}
+    cache: dict[str, tuple[str, str]] = {}
     return [
         Row(title, note, tuple(_face(verdict, attack, int(i), originals, cache) for i in indices))
         for title, (note, indices) in choose(verdict, attack, count).items()
@@ -105,7 +108,11 @@ def sheet(verdict: Verdict, attack: str, originals: Originals | None, count: int
 
 
 def _face(
-    verdict: Verdict, attack: str, row: int, originals: Originals | None, cache: dict[str, str]
+    verdict: Verdict,
+    attack: str,
+    row: int,
+    originals: Originals | None,
+    cache: dict[str, tuple[str, str]],
 ) -> Face:
     table = verdict.run.reported
     score = float(table.score[row])
@@ -114,8 +121,8 @@ def _face(
     probe = table.templates[table.probe[row]] if table.probe[row] >= 0 else ""
     target = table.templates[table.reference[row]] if table.reference[row] >= 0 else ""
     told = f"score {number(score)}, {outcome}" if score == score else outcome
-    path = verdict.run.face(probe)
-    made = Shown(_file(path, cache), f"{label(attack)} against {target}: {told}", "reconstruction")
+    uri, note = _file(verdict.run.face(probe), cache)
+    made = Shown(uri, f"{label(attack)} against {target}: {told}", note)
     if originals is None:
         return Face((made,), score, accepted, outcome)
     source = target if attack == TYPE_I else source_of(probe, attack)
@@ -126,29 +133,37 @@ def _face(
     return Face(tuple(pictures), score, accepted, outcome)
 
 
-def _of(originals: Originals, template: str, role: str, cache: dict[str, str]) -> Shown:
+def _of(originals: Originals, template: str, role: str, cache: dict[str, tuple[str, str]]) -> Shown:
     if f"{role}:{template}" not in cache:
-        image = originals.get(template)
-        face = None if image is None else Image.fromarray(image.transpose(1, 2, 0))
-        cache[f"{role}:{template}"] = _uri(face)
-    uri = cache[f"{role}:{template}"]
-    return Shown(uri, f"{role} image of {template}" + ("" if uri else ", not found"), role)
+        found = originals.get(template)
+        if found is None:
+            cache[f"{role}:{template}"] = "", f"{role} not found"
+        else:
+            face = Image.fromarray(found.image.transpose(1, 2, 0))
+            cache[f"{role}:{template}"] = _uri(face), "" if found.aligned else "not aligned"
+    uri, note = cache[f"{role}:{template}"]
+    return Shown(uri, f"{role} image of {template}" + (f", {note}" if note else ""), note)
 
 
-def _file(path: Path, cache: dict[str, str]) -> str:
+def _file(path: Path, cache: dict[str, tuple[str, str]]) -> tuple[str, str]:
     if str(path) not in cache:
-        face = None
-        if path.is_file():
-            with Image.open(path) as opened:
-                face = opened.convert("RGB")
-        cache[str(path)] = _uri(face)
+        face = read_face(path)
+        note = "" if face else "face not " + ("readable" if path.is_file() else "kept")
+        cache[str(path)] = _uri(face) if face else "", note
     return cache[str(path)]
 
 
-def _uri(face: Image.Image | None) -> str:
-    """JPEG inside an address; empty without a face."""
-    if face is None:
-        return ""
+def read_face(path: Path) -> Image.Image | None:
+    """Picture of a kept face; None where there is none, or none that can be read."""
+    try:
+        with Image.open(path) as face:
+            return face.convert("RGB")
+    except OSError:  # of Pillow too, for what is no picture
+        return None
+
+
+def _uri(face: Image.Image) -> str:
+    """JPEG inside an address."""
     if max(face.size) > _SIDE:
         face.thumbnail((_SIDE, _SIDE))
     stream = io.BytesIO()

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import ndtri
 
-from bob_recon_plugin.metrics import Rate
+from bob_recon_plugin.metrics import CONFIDENCE, Rate
 from bob_recon_plugin.verdict import Verdict
 
 from .style import ACCENT, INK, RULE, colour, count, dashes, label, number, percent
@@ -120,7 +120,8 @@ def histograms(verdict: Verdict) -> Picture:
 
 def _cosine(verdict: Verdict) -> str:
     """How Bob's usual comparison writes a cosine."""
-    plain = verdict.run.identity.get("algorithm") == "Distance()"
+    algorithm = verdict.run.identity.get("algorithm", {})
+    plain = str(algorithm.get("class", "")).endswith(".Distance")
     return " A score is the negated cosine distance: add 1 for the cosine." if plain else ""
 
 
@@ -181,7 +182,8 @@ def success(verdict: Verdict) -> Picture:
     )
     caption = (
         "Success of the attacks against the false match rate that the operator allows (ROC of the "
-        "genuine users beside it). Bars: 95 % Clopper-Pearson at the targets (vertical lines)."
+        f"genuine users beside it). Bars: {100 * CONFIDENCE:g} % Clopper-Pearson at the targets "
+        "(vertical lines)."
     )
     return Picture("sar-fmr", figure, caption, f"{caption} SAR {told}.")
 

@@ -16,7 +16,7 @@ from . import style, words
 from .faces import Row
 from .figures import Picture
 from .matrix import matrices, shade
-from .provenance import facts, protection, subtitle, system_of, title
+from .provenance import facts, linked, protection, subtitle, systems_of, title
 from .table import notes, short
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def _section(chapter: Chapter) -> dict[str, Any]:
         "quality_note": chapter.quality_note,
         "protection": protection(verdict.run),
         "facts": facts(verdict),
-        "system": system_of(verdict.run),
+        "linked": linked(verdict.run),
+        "systems": systems_of(verdict.run),
         **_acquired(verdict),
     }
 

@@ -71,9 +71,8 @@ def write_summary(
             f"accepted at score >= {strictest.threshold:.3f} "
             f"(FMR {short(strictest.target)}, threshold from {strictest.threshold_group})"
         )
-        sheet.read_scores(filename)
-        sheet.draw(filename.parent / "faces", strictest.threshold, caption, picture)
-        click.echo(f"Faces: {picture}")
+        if sheet.write(filename, strictest.threshold, caption, picture):
+            click.echo(f"Faces: {picture}")
 
 
 def _told(spent: Mapping[str, Any]) -> str:

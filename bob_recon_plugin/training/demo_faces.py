@@ -18,9 +18,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from .._geometry import FFHQ_EYES
+from ..crop import EyeCropper
 from ..database import ALIGNED_POSITIONS
 from ..recognizers import RecognizerTransformer
-from .crop import EyeCropper
 from .generator import Generator
 
 _PEOPLE, _PICTURES = 40, 4

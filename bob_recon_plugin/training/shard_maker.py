@@ -14,9 +14,9 @@ from bob.pipelines import DelayedSample, Sample, wrap
 
 from .._ahead import map_ahead
 from .._validation import InputError
+from ..crop import EyeCropper, ffhq_eyes
 from ..database._annotations import Positions
 from ..recognizers import get
-from .crop import EyeCropper, ffhq_eyes
 from .dataset import write_shard
 
 

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from .._files import whole_or_nothing
 from .._geometry import FFHQ_EYES
 from .._validation import InputError
+from ..crop import EyeCropper
 from ..recognizers import get
 from ..run_record import versions, write_json
 from ._folder import take
-from .crop import EyeCropper
 from .generator import Generator
 from .prepare import MANIFEST
 

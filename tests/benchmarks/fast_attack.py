@@ -19,10 +19,9 @@ import torch
 from bob.pipelines import Sample
 from tqdm import tqdm
 
-from bob_recon_plugin import decoders, losses, metrics
+from bob_recon_plugin import decoders, losses, metrics, originals
 from bob_recon_plugin._files import whole_or_nothing
 from bob_recon_plugin.injection import Gallery
-from bob_recon_plugin.originals import crop
 from bob_recon_plugin.recognizers import Recognizer, bob_pipeline, get, identify
 from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.scores import Scores
@@ -301,7 +300,7 @@ def aligned(protocol: Protocol, place: int, positions: Any, size: tuple[int, int
     """Crop an image as a decoder draws it: uint8 of shape (3, *size)."""
     sample = protocol.samples[place]
     eyes = protocol.fixed_positions or sample.annotations
-    return crop(sample.data, eyes, positions, size)
+    return originals.aligned(sample.data, eyes, positions, size).image
 
 
 @torch.inference_mode()

@@ -9,11 +9,9 @@ import cv2
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._geometry import FFHQ_EYES, FFHQ_SIDE, eye_points, similarity
-from .._validation import InputError
-from ..database._annotations import Positions, eye_positions
-
-_ENLARGE = 2.0  # times at most; beyond, there is no face to learn
+from ._geometry import FFHQ_EYES, FFHQ_SIDE, eye_points, similarity
+from ._validation import InputError
+from .database._annotations import Positions, eye_positions
 
 
 def ffhq_eyes(image_size: tuple[int, int]) -> Positions:
@@ -62,11 +60,14 @@ class EyeCropper(TransformerMixin, BaseEstimator):
         (y, x) of ``reye`` and ``leye`` in the crop, in pixels.
     image_size : (int, int)
         Height and width of the crop.
+    enlarge : float
+        Most that a face may be enlarged, in times. By default 2: beyond, there is no face to learn.
     """
 
-    def __init__(self, positions: Positions, image_size: tuple[int, int]):
+    def __init__(self, positions: Positions, image_size: tuple[int, int], enlarge: float = 2.0):
         self.positions = positions
         self.image_size = image_size
+        self.enlarge = enlarge
 
     def fit(self, X: Any = None, y: Any = None) -> EyeCropper:
         """Do nothing: the positions are fixed."""
@@ -98,7 +99,7 @@ class EyeCropper(TransformerMixin, BaseEstimator):
         eyes = {eye: annotations[eye] for eye in ("reye", "leye")}
         source = eye_points(eye_positions("annotations", eyes))
         target = eye_points(self.positions)
-        _check_eyes(source, target, image.shape[1:])
+        _check_eyes(source, target, image.shape[1:], self.enlarge)
         height, width = self.image_size
         shrunk, warp = _shrink(cv2.merge([*image]), similarity(source, target))
         face = cv2.warpAffine(shrunk, warp, (width, height), flags=cv2.INTER_LINEAR)
@@ -108,14 +109,16 @@ class EyeCropper(TransformerMixin, BaseEstimator):
         return {"requires_fit": False}
 
 
-def _check_eyes(source: np.ndarray, target: np.ndarray, image_size: tuple[int, ...]) -> None:
+def _check_eyes(
+    source: np.ndarray, target: np.ndarray, image_size: tuple[int, ...], enlarge: float
+) -> None:
     height, width = image_size
     inside = (source >= 0).all() and (source <= (width - 1, height - 1)).all()
     if not inside:
         raise InputError(f"an eye lies outside the image of {height} x {width} pixels")
     if source[0, 0] >= source[1, 0]:
         raise InputError("the right eye of the person is not on the left of the image: swapped?")
-    needed = np.linalg.norm(np.diff(target, axis=0)) / _ENLARGE
+    needed = np.linalg.norm(np.diff(target, axis=0)) / enlarge
     if (found := np.linalg.norm(np.diff(source, axis=0))) < needed:
         raise InputError(f"the face is too small: {found:.0f} pixels between the eyes")
 
