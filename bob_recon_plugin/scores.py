@@ -466,6 +466,19 @@ def _check_header(header: list[str], path: Path) -> None:
             f"{', '.join(missing)} in {path} (it has {', '.join(header) or 'nothing'}); "
             "give a CSV score file of Bob."
         )
+    known = (*TEMPLATE_COLUMNS, *REQUIRED_COLUMNS, ATTACK_COLUMN)
+    twice = [name for name in known if header.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"`scores` must have each column once, got {', '.join(twice)} twice in {path}; "
+            "leave one out."
+        )
+    alike = [name for name in header if "attack" in name.casefold()]
+    if alike and ATTACK_COLUMN not in header:
+        raise InputError(
+            f"`scores` must tell attacks in the column {ATTACK_COLUMN}, got the column {alike[0]} "
+            f"instead in {path}, and attacks would count as genuine; rename it."
+        )
 
 
 def _column_format(first: list[str]) -> str | None:

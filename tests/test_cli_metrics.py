@@ -88,7 +88,7 @@ def test_default_targets_and_the_warning(dev: Path) -> None:
     assert warnings == [
         "Warning: Too few impostors for FMR 1e-3: 1e-3 x 1000 = 1 dev scores, fewer than 10, set "
         "the threshold. It and the rates at it move with every single one; compare runs at a "
-        "looser FMR."
+        "looser FMR, or go by the interval over people (`bob bio recon report`)."
     ]
 
 

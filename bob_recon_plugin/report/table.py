@@ -24,6 +24,7 @@ _CSV_COLUMNS = (
     *("fmr_target", "threshold", "threshold_group", "few_impostors", "group"),
     *("rate", "attack_type", "k", "n", "value", "low", "high", "not_acquired"),
 )
+NOT_RECOGNISED = "This system does not recognise its own users"
 _LABELS = {"type1": "SAR Type-I", "type2": "SAR Type-II"}
 
 
@@ -75,16 +76,18 @@ def marks(point: OperatingPoint) -> list[str]:
 
 
 def unrecognised(points: Sequence[OperatingPoint]) -> str | None:
-    """A sentence where the system does not recognise its own users, at the point to lead with."""
+    """What to say after `NOT_RECOGNISED`; None where genuine users are accepted.
+
+    The point to lead with decides: see `bob_recon_plugin.metrics.leading`.
+    """
     point = points[leading(points)]
     if point.recognises:
         return None
     tmr = point.tmr
     return (
-        f"This system does not recognise its own users (TMR {100 * tmr.value:.2f} %, {tmr.k} of "
-        f"{tmr.n}, at FMR {short(point.target)}); check colour order, value range and crop. Below "
-        f"a TMR of {100 * RECOGNISES:g} % the success rate of attacks says nothing of a system "
-        "that works."
+        f"TMR {100 * tmr.value:.2f} % ({tmr.k} of {tmr.n}) at FMR {short(point.target)}; check "
+        f"colour order, value range and crop. Below a TMR of {100 * RECOGNISES:g} % the success "
+        "rate of attacks says nothing of a system that works."
     )
 
 
@@ -94,7 +97,8 @@ def cautions(points: Sequence[OperatingPoint]) -> list[str]:
         f"Too few impostors for FMR {short(p.target)}: {short(p.target)} x "
         f"{p.threshold_impostors} = {p.target * p.threshold_impostors:.3g} {p.threshold_group} "
         f"scores, fewer than {FEW_IMPOSTORS}, set the threshold. It and the rates at it move with "
-        "every single one; compare runs at a looser FMR."
+        "every single one; compare runs at a looser FMR, or go by the interval over people "
+        "(`bob bio recon report`)."
         for p in points
         if p.few_impostors
     ]
@@ -104,7 +108,8 @@ def cautions(points: Sequence[OperatingPoint]) -> list[str]:
 def warnings(points: Sequence[OperatingPoint]) -> list[str]:
     """All that should make a reader of the rates careful, the most important first."""
     broken = unrecognised(points)
-    return [f"Warning: {line}" for line in [*([broken] if broken else []), *cautions(points)]]
+    first = [f"{NOT_RECOGNISED}: {broken}"] if broken else []
+    return [f"Warning: {line}" for line in first + cautions(points)]
 
 
 def read_as(points: Sequence[OperatingPoint]) -> str:

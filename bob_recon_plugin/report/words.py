@@ -9,8 +9,8 @@ from bob_recon_plugin.statistics import Spread
 from bob_recon_plugin.verdict import TYPE_I, TYPE_II, Verdict
 
 from .style import count, fmr_words, label, limits, percent
+from .table import NOT_RECOGNISED, marks, short, unrecognised
 from .table import cautions as cautions_of
-from .table import marks, short, unrecognised
 
 _FEW_RUNS = 4  # more are summed up by the most and the least exposed
 
@@ -62,7 +62,7 @@ def _main_rate(verdict: Verdict, at: int) -> tuple[Rate, str, str] | None:
 def headline(verdict: Verdict) -> str:
     """How many templates open the system, if it works at all."""
     if unrecognised(verdict.points):
-        return "This system does not recognise its own users"
+        return NOT_RECOGNISED
     main = _main_rate(verdict, verdict.headline)
     if main is None:
         return "No attack gave a score"
@@ -151,7 +151,7 @@ def _named(verdict: Verdict, at: int, rate: Rate, noun: str, attack: str) -> str
 def range_cautions(verdicts: Sequence[Verdict]) -> list[str]:
     """A sentence for each of several runs whose system does not recognise its own users."""
     return [
-        f"Run {verdict.run.name}: {broken}"
+        f"Run {verdict.run.name}: {NOT_RECOGNISED}: {broken}"
         for verdict in verdicts
         if (broken := unrecognised(verdict.points))
     ]

@@ -237,6 +237,20 @@ def test_an_empty_attack_type_that_became_a_text_is_named(file: Path, text: str)
         load(file)
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (HEADER.replace("probe_attack_type", "attack_type"), "got the column attack_type instead"),
+        (f"{HEADER},score", "each column once, got score twice"),
+    ],
+)
+def test_a_header_that_hides_a_column_is_refused(file: Path, header: str, message: str) -> None:
+    row = ",".join(["a1", "A", "a0", "A", "0.9", "0.1", "0.2"][: header.count(",") + 1])
+    file.write_text(f"{header}\n{row}\n")
+    with pytest.raises(ValueError, match=message):
+        load(file)
+
+
 @pytest.mark.parametrize("text", ["", " ", "nan", "None"])
 def test_a_missing_subject_is_nobody(file: Path, text: str) -> None:
     write(file, ["a1,A,a0,A,0.9,", f"b1,{text},b0,{text},0.9,"])
@@ -276,8 +290,8 @@ def test_a_system_that_knows_nobody_gets_no_reassuring_headline(
     point = judge(open_run(file), replicates=0).points[0]
     assert point.tmr.value < 0.8
     told = (
-        "This system does not recognise its own users "
-        f"(TMR {100 * point.tmr.value:.2f} %, {point.tmr.k} of 20, at FMR 1e-2)"
+        "This system does not recognise its own users: "
+        f"TMR {100 * point.tmr.value:.2f} % ({point.tmr.k} of 20) at FMR 1e-2"
     )
     todo = "check colour order, value range and crop"
     for form in ("text", "markdown", "json"):
@@ -287,6 +301,7 @@ def test_a_system_that_knows_nobody_gets_no_reassuring_headline(
     assert told in run("metrics", file, "--format", "csv").stderr
     html = page([file], tmp_path / "r.html")
     assert "<h1>This system does not recognise its own users.</h1>" in html
+    assert "stolen templates open the system" not in html
     assert todo in words(html)
     write_summary(file, {}, THREAT, None, {})
     assert told in capsys.readouterr().out
