@@ -18,7 +18,11 @@ from bob_recon_plugin.scores import Scores
 from ._validation import InputError
 
 CONFIDENCE = 0.95
-_FEW = 10
+#: Impostors that a threshold must rest on: with fewer, each single one moves it.
+FEW_IMPOSTORS = 10
+#: True match rate below which a system does not recognise its own users: its other rates say
+#: nothing of a system that works.
+RECOGNISES = 0.80
 
 
 def threshold_at_fmr(impostors: ArrayLike, fmr: float) -> float:
@@ -72,7 +76,7 @@ def few_impostors(fmr: float, n: int) -> bool:
 
     The threshold then moves with every single impostor score, and the rates with it.
     """
-    return accepted_most(fmr, n) < _FEW
+    return accepted_most(fmr, n) < FEW_IMPOSTORS
 
 
 def fmr(impostors: ArrayLike, threshold: float) -> float:
@@ -214,6 +218,10 @@ class OperatingPoint:
         By attack type; see `sar`.
     not_acquired : mapping of str to mapping of str to int
         By group, then by class: NaN scores, which no rate above counts.
+    distances : bool
+        Whether the scores are distances with their sign changed.
+    cautions : tuple of str
+        What a reader must know of the scores; see `bob_recon_plugin.scores.Scores`.
     """
 
     target: float
@@ -225,11 +233,33 @@ class OperatingPoint:
     tmr: Rate
     sar: Mapping[str, Rate]
     not_acquired: Mapping[str, Mapping[str, int]]
+    distances: bool = False
+    cautions: tuple[str, ...] = ()
+
+    @property
+    def limit(self) -> float:
+        """The threshold in the unit of the file: the largest distance, or lowest similarity."""
+        return -self.threshold if self.distances else self.threshold
+
+    @property
+    def recognises(self) -> bool:
+        """Whether genuine users are accepted: a true match rate of at least `RECOGNISES`."""
+        return self.tmr.value >= RECOGNISES
 
     @property
     def few_impostors(self) -> bool:
         """Whether fewer than ten impostors set the threshold."""
         return few_impostors(self.target, self.threshold_impostors)
+
+
+def leading(points: Sequence[OperatingPoint]) -> int:
+    """Index of the point to speak of first.
+
+    The strictest whose threshold rests on at least ten impostors; the loosest if there is none.
+    """
+    targets = [point.target for point in points]
+    carried = [point.target for point in points if not point.few_impostors]
+    return targets.index(min(carried, default=max(targets)))
 
 
 def evaluate(
@@ -257,12 +287,18 @@ def evaluate(
     Raises
     ------
     ValueError
-        If `dev` has no impostors, or the reported group no impostors or no genuine scores.
+        If `dev` has no impostors, or the reported group no impostors or no genuine scores; if one
+        group was read as distances and the other as similarities.
     """
     group, reported = ("dev", dev) if eval is None else ("eval", eval)
     _some("dev.impostor", dev.impostor, "a threshold needs zero-effort impostors")
     for name in ("impostor", "genuine"):
         _some(f"{group}.{name}", getattr(reported, name), "check the subject ids of the file")
+    if dev.distances != reported.distances:
+        raise InputError(
+            "`eval` must be read as `dev` is, got distances in one and similarities in the other; "
+            "give both the same `distances`."
+        )
     not_acquired = {"dev": dev.not_acquired, group: reported.not_acquired}
     points = []
     for target in fmrs:
@@ -278,6 +314,8 @@ def evaluate(
                 tmr=_rate(reported.genuine, threshold),
                 sar={name: _rate(s, threshold) for name, s in reported.attacks.items()},
                 not_acquired=not_acquired,
+                distances=dev.distances,
+                cautions=tuple(dict.fromkeys(dev.cautions + reported.cautions)),
             )
         )
     return points

@@ -12,7 +12,7 @@ import numpy as np
 
 from ._validation import InputError, MissingFileError
 from .run_record import FILE_NAME
-from .scores import Comparisons, read
+from .scores import Comparisons, check_groups, read
 
 _UNKNOWN = "not recorded"
 
@@ -83,7 +83,7 @@ class Run:
         return self.folder / "faces" / f"{template}.png"
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | Path, distances: bool = False) -> Run:
     """Read the results of ``bob bio pipeline simple ... recon -o RUN``.
 
     Parameters
@@ -91,6 +91,8 @@ def open_run(path: str | Path) -> Run:
     path : str or Path
         The folder, with ``scores-dev.csv`` and, where there is one, ``scores-eval.csv``; or one
         score file, which then sets its own thresholds.
+    distances : bool
+        Whether the score files hold distances, lower is more alike.
 
     Returns
     -------
@@ -104,8 +106,9 @@ def open_run(path: str | Path) -> Run:
         If a file cannot be read, or lacks the scores that a report needs.
     """
     path = Path(path).expanduser()
-    files = _in_folder(path) if path.is_dir() else _alone(path)
-    tables = {group: read(file) for group, file in files.items()}
+    files = _in_folder(path) if path.is_dir() else {"dev": path}
+    check_groups(files["dev"], files.get("eval"))
+    tables = {group: read(file, distances) for group, file in files.items()}
     _needs(tables["dev"], files["dev"], ("impostor",))
     reported = list(files)[-1]
     _needs(tables[reported], files[reported], ("genuine", "impostor", "attack"))
@@ -125,15 +128,6 @@ def _in_folder(folder: Path) -> dict[str, Path]:
             + "; give the output folder of `bob bio pipeline simple ... recon -g dev`."
         )
     return {"dev": dev} | ({"eval": eval_} if eval_.is_file() else {})
-
-
-def _alone(file: Path) -> dict[str, Path]:
-    if file.name == "scores-eval.csv" and file.with_name("scores-dev.csv").is_file():
-        raise InputError(
-            f"`run` must let dev set the threshold, got the eval scores alone ({file}); give the "
-            f"folder {file.parent}, both groups are read from it."
-        )
-    return {"dev": file}
 
 
 def _needs(table: Comparisons, path: Path, classes: tuple[str, ...]) -> None:

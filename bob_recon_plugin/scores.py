@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import filecmp
+import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import isinf
 from os import PathLike
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
@@ -19,6 +21,11 @@ ATTACK_COLUMN = "probe_attack_type"
 REQUIRED_COLUMNS = ("probe_subject_id", "bio_ref_subject_id", "score")
 TEMPLATE_COLUMNS = ("probe_template_id", "bio_ref_template_id")
 _BONA_FIDE = ("genuine", "impostor")
+_OWN = ("type1", "type2")  # attacks on the person whose template was inverted
+#: how pandas, R and SQL write an empty cell, in lower case
+_EMPTY = {"nan", "none", "null", "na", "n/a", "<na>", "nat"}
+#: area under the ROC curve below which genuine scores clearly lie under those of impostors
+_REVERSED = 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,10 @@ class Scores:
     attacks : mapping of str to array-like of shape (n_attack,)
         By attack type, the content of ``probe_attack_type``: ``"type1"`` for a reconstruction
         against the template it came from, ``"type2"`` against another template of the subject.
+    distances : bool
+        Whether these are distances with their sign changed.
+    cautions : tuple of str
+        What a reader of the rates must know of the file, a sentence each.
 
     Attributes
     ----------
@@ -60,6 +71,8 @@ class Scores:
     genuine: np.ndarray
     impostor: np.ndarray
     attacks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    distances: bool = False
+    cautions: tuple[str, ...] = ()
     not_acquired: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +112,8 @@ class Comparisons:
         Index into `templates`: ``probe_template_id`` and ``bio_ref_template_id``. All -1 where the
         file lacks the column.
     templates : tuple of str
+    distances, cautions
+        As of `Scores`.
     """
 
     score: np.ndarray
@@ -110,6 +125,8 @@ class Comparisons:
     probe: np.ndarray
     reference: np.ndarray
     templates: tuple[str, ...]
+    distances: bool = False
+    cautions: tuple[str, ...] = ()
 
     @property
     def attacks(self) -> tuple[str, ...]:
@@ -123,21 +140,24 @@ class Comparisons:
     def scores(self) -> Scores:
         """Return the scores by class, as `load` gives them."""
         by_kind = {kind: self.score[self.rows(kind)] for kind in self.kinds}
-        return Scores(by_kind.pop("genuine"), by_kind.pop("impostor"), by_kind)
+        genuine, impostor = (by_kind.pop(kind) for kind in _BONA_FIDE)
+        return Scores(genuine, impostor, by_kind, self.distances, self.cautions)
 
 
-def load(path: str | PathLike[str]) -> Scores:
-    """Read a score file that Bob's ``CSVScoreWriter`` wrote.
+def load(path: str | PathLike[str], distances: bool = False) -> Scores:
+    """Read the scores of a file that Bob's ``CSVScoreWriter`` wrote, by class.
 
-    The file is read row by row and only the scores are kept. A row with a non-empty
-    ``probe_attack_type`` is an attack, whatever its identities, as in ``bob vulnerability``;
-    any other row is genuine where ``probe_subject_id == bio_ref_subject_id``, else a zero-effort
-    impostor. A file without the column ``probe_attack_type`` has no attacks.
+    A row with a non-empty ``probe_attack_type`` is an attack, as in ``bob vulnerability``; any
+    other row is genuine where ``probe_subject_id == bio_ref_subject_id``, else a zero-effort
+    impostor. A file without the column ``probe_attack_type`` has no attacks. White space around
+    ids and attack types does not count.
 
     Parameters
     ----------
     path : str or path
         For instance ``results/scores-dev.csv``.
+    distances : bool
+        Whether the file holds distances, lower is more alike: their sign is changed.
 
     Returns
     -------
@@ -150,13 +170,15 @@ def load(path: str | PathLike[str]) -> Scores:
         If `path` is no file.
     ValueError
         If the file is empty, lacks a column, is in the four- or five-column format, or has a row
-        that is cut, a score that is no number or infinite, or the attack type "None"; row faults
-        come with their line number.
+        that is cut, a score that is no number or infinite, a subject without a name, or an attack
+        type such as "nan" that stands for an empty cell. Also where the rates would be wrong:
+        genuine scores below those of impostors, a bona fide comparison that stands twice, a
+        Type-I or Type-II row of two people. Row faults come with their line number.
     """
-    return _opened(path, _collect)
+    return read(path, distances).scores()
 
 
-def read(path: str | PathLike[str]) -> Comparisons:
+def read(path: str | PathLike[str], distances: bool = False) -> Comparisons:
     """Read a score file with the identities of its rows.
 
     Parameters
@@ -164,6 +186,8 @@ def read(path: str | PathLike[str]) -> Comparisons:
     path : str or path
         As for `load`; the columns ``probe_template_id`` and ``bio_ref_template_id`` are read where
         they are.
+    distances : bool
+        As for `load`.
 
     Returns
     -------
@@ -174,21 +198,13 @@ def read(path: str | PathLike[str]) -> Comparisons:
     FileNotFoundError, ValueError
         As `load`.
     """
-    return _opened(path, _collect_all)
-
-
-_T = TypeVar("_T")
-
-
-def _opened(path: str | PathLike[str], collect: Callable[[_Reader, Path], _T]) -> _T:
-    """Give an open file to `collect`, and say what is wrong with one that is no CSV."""
     path = existing_file(
         "scores", Path(path), "give the scores-dev.csv or scores-eval.csv of a run."
     )
     with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.reader(stream, strict=True)
         try:
-            return collect(reader, path)
+            table, lines = _collect(reader, path)
         except UnicodeDecodeError as error:
             raise InputError(
                 f"`scores` must be a text file in UTF-8, got {path} ({error.reason}); "
@@ -199,6 +215,48 @@ def _opened(path: str | PathLike[str], collect: Callable[[_Reader, Path], _T]) -
                 f"`scores` must be valid CSV, got {error} near line {reader.line_num} of {path}; "
                 "the file may be cut: run the pipeline again."
             ) from error
+    if distances:
+        table = replace(table, score=-table.score, distances=True)
+    _check_direction(table, path)
+    faults = [
+        *_of_two_people(table, lines, path),
+        *_repeated(table, lines, path),
+        *_alike_names(table, lines, path),
+    ]
+    return replace(table, cautions=tuple(faults))
+
+
+def check_groups(dev: str | PathLike[str], eval: str | PathLike[str] | None) -> None:
+    """Raise ValueError unless two existing score files are those of dev and of eval.
+
+    Parameters
+    ----------
+    dev : str or path
+        Sets the threshold.
+    eval : str or path or None
+        Is reported; None where dev is.
+
+    Raises
+    ------
+    ValueError
+        If both files hold the same, their names say that they are swapped, or `dev` is the eval
+        scores of a run whose dev scores stand beside it.
+    """
+    dev = Path(dev)
+    if eval is None:
+        if dev.name == "scores-eval.csv" and dev.with_name("scores-dev.csv").is_file():
+            raise InputError(
+                f"dev sets the threshold, got the eval scores alone ({dev}); give scores-dev.csv "
+                f"too, or to `report` the folder {dev.parent}."
+            )
+        return
+    if dev.name.startswith("scores-eval") and Path(eval).name.startswith("scores-dev"):
+        raise InputError(f"dev sets the threshold, got {dev} before {eval}; swap them.")
+    if filecmp.cmp(dev, eval, shallow=False):
+        raise InputError(
+            f"dev and eval must be two sets of scores, got the same content in {dev} and {eval}; "
+            "give dev alone, or the eval scores of the run."
+        )
 
 
 class _Reader(Protocol):
@@ -223,81 +281,61 @@ def _header(reader: _Reader, path: Path) -> list[str]:
     return header
 
 
-def _rows(
-    reader: _Reader, header: list[str], path: Path
-) -> Iterator[tuple[list[str], float, str, bool]]:
-    """Yield the fields of each row, its score, its attack type, and if the subjects are one."""
-    width = len(header)
-    probe, reference, score_at = (header.index(name) for name in REQUIRED_COLUMNS)
+def _rows(reader: _Reader, header: list[str], path: Path) -> Iterator[tuple[list[str], float, str]]:
+    """Yield the fields of each row, its score, and its attack type."""
+    width, score_at = len(header), header.index("score")
     attack_at = header.index(ATTACK_COLUMN) if ATTACK_COLUMN in header else None
-    known = set()
+    known = {""}
     for row in reader:
         if len(row) != width:
             if not row:
                 continue
             raise _cut_row(len(row), width, reader.line_num, path)
         score = _number(row[score_at], reader.line_num, path)
-        attack = row[attack_at] if attack_at is not None else ""
-        if attack and attack not in known:
+        attack = row[attack_at].strip() if attack_at is not None else ""
+        if attack not in known:
             _check_attack(attack, reader.line_num, path)
             known.add(attack)
-        yield row, score, attack, row[probe] == row[reference]
+        yield row, score, attack
 
 
-def _no_rows(path: Path) -> InputError:
-    return InputError(
-        f"`scores` must hold at least one row below the header, got none in {path}; "
-        "the run that wrote it did not finish: run it again."
-    )
-
-
-def _collect(reader: _Reader, path: Path) -> Scores:
-    genuine, impostor = array("d"), array("d")
-    attacks: dict[str, array[float]] = {}
-    for _, score, attack, mated in _rows(reader, _header(reader, path), path):
-        if attack:
-            attacks.setdefault(attack, array("d")).append(score)
-        elif mated:
-            genuine.append(score)
-        else:
-            impostor.append(score)
-    if not (genuine or impostor or attacks):
-        raise _no_rows(path)
-    as_arrays = {name: np.frombuffer(values) for name, values in attacks.items()}
-    return Scores(np.array(genuine), np.array(impostor), as_arrays)
-
-
-def _collect_all(reader: _Reader, path: Path) -> Comparisons:
+def _collect(reader: _Reader, path: Path) -> tuple[Comparisons, array[int]]:
+    """Read the rows, and the line of the file that each stands on."""
     header = _header(reader, path)
-    subject_columns = [header.index(name) for name in REQUIRED_COLUMNS[:2]]
+    subject_columns = [(name, header.index(name)) for name in REQUIRED_COLUMNS[:2]]
     template_columns = [header.index(n) if n in header else None for n in TEMPLATE_COLUMNS]
-    scores, kinds = array("d"), array("h")
+    scores, kinds, lines = array("d"), array("h"), array("q")
     subjects, templates = array("i"), array("i")  # of probe, then reference, row after row
     # number of each name, in the order of their first rows
     seen_kinds: dict[str, int] = dict.fromkeys(_BONA_FIDE, 0) | {"impostor": 1}
     seen_subjects: dict[str, int] = {}
     seen_templates: dict[str, int] = {}
-    for row, score, attack, mated in _rows(reader, header, path):
+    for row, score, attack in _rows(reader, header, path):
         scores.append(score)
-        if attack in _BONA_FIDE:
-            raise _no_attack(attack)
-        kind = attack or _BONA_FIDE[not mated]
+        lines.append(reader.line_num)
+        for column, place in subject_columns:
+            subject = row[place].strip()
+            if subject not in seen_subjects:
+                _check_subject(subject, column, reader.line_num, path)
+            subjects.append(seen_subjects.setdefault(subject, len(seen_subjects)))
+        kind = attack or _BONA_FIDE[subjects[-1] != subjects[-2]]
         kinds.append(seen_kinds.setdefault(kind, len(seen_kinds)))
-        for column in subject_columns:
-            subjects.append(seen_subjects.setdefault(row[column], len(seen_subjects)))
         for at in template_columns:
             number = -1
             if at is not None:
                 number = seen_templates.setdefault(row[at], len(seen_templates))
             templates.append(number)
     if not scores:
-        raise _no_rows(path)
+        raise InputError(
+            f"`scores` must hold at least one row below the header, got none in {path}; "
+            "the run that wrote it did not finish: run it again."
+        )
     names = [*_BONA_FIDE, *sorted(seen_kinds.keys() - set(_BONA_FIDE))]
     in_order = np.array([names.index(kind) for kind in seen_kinds], dtype=np.int16)
     by_role = [
         np.array(values, dtype=np.int32).reshape(-1, 2).T for values in (subjects, templates)
     ]
-    return Comparisons(
+    table = Comparisons(
         score=np.array(scores),
         kind=in_order[np.array(kinds)],
         kinds=tuple(names),
@@ -308,6 +346,110 @@ def _collect_all(reader: _Reader, path: Path) -> Comparisons:
         reference=by_role[1][1],
         templates=tuple(seen_templates),
     )
+    return table, lines
+
+
+def _check_direction(table: Comparisons, path: Path) -> None:
+    """Raise ValueError where genuine scores lie clearly below those of impostors."""
+    genuine, impostor = (table.score[table.rows(kind)] for kind in _BONA_FIDE)
+    genuine, impostor = genuine[~np.isnan(genuine)], np.sort(impostor[~np.isnan(impostor)])
+    m, n = len(genuine), len(impostor)
+    if not m or not n:
+        return
+    below = sum(np.searchsorted(impostor, genuine, side).mean() for side in ("left", "right")) / 2
+    area = float(below) / n
+    # standard deviation of the area under chance (Mann and Whitney, 1947): few scores prove nothing
+    if area > _REVERSED or 0.5 - area < 3 * np.sqrt((m + n + 1) / (12 * m * n)):
+        return
+    sign = -1 if table.distances else 1
+    medians = " and ".join(f"{sign * np.median(values):.3g}" for values in (genuine, impostor))
+    if table.distances:
+        raise InputError(
+            "`scores` must be distances where `--distances` is given, got genuine scores above "
+            f"those of impostors (medians {medians}) in {path}; leave `--distances` out."
+        )
+    raise InputError(
+        "`scores` must be similarities, higher is more alike, got genuine scores below those of "
+        f"impostors (medians {medians}) in {path}; where they are distances, give `--distances` to "
+        "`bob bio recon metrics` or `report` (in Python: `distances=True`), else check the "
+        "subject ids."
+    )
+
+
+def _of_two_people(table: Comparisons, lines: array[int], path: Path) -> Iterator[str]:
+    """Attacks on another person than they come from; a fault in Type-I and Type-II."""
+    for attack in table.attacks:
+        rows = table.rows(attack)
+        crossed = rows[table.probe_subject[rows] != table.reference_subject[rows]]
+        if not len(crossed):
+            continue
+        where = f"(first: line {lines[crossed[0]]}, {_subjects_of(table, crossed[0])})"
+        if attack in _OWN:
+            raise InputError(
+                f"`{attack}` rows must compare a person with himself, got {len(crossed)} of "
+                f"{len(rows)} of two people {where} in {path}; leave those rows out, an inverted "
+                "template is not aimed at them."
+            )
+        yield (
+            f"{len(crossed)} of {len(rows)} {attack} rows compare two people {where} in {path}; "
+            "if the attack is not aimed at the second, its success rate is too low."
+        )
+
+
+def _repeated(table: Comparisons, lines: array[int], path: Path) -> Iterator[str]:
+    """Comparisons that stand twice: a fault in bona fide rows, a caution in attacks.
+
+    Protocols of pairs attack a template once for each pair it is in, so attacks may repeat.
+    """
+    if table.probe[0] < 0 or table.reference[0] < 0:
+        return
+    columns = (table.probe_subject, table.reference_subject, table.probe, table.reference)
+    keys = np.stack([*columns, table.kind])
+    order = np.lexsort(keys)  # stable: of equal rows the first of the file stays first
+    same = (keys[:, order[1:]] == keys[:, order[:-1]]).all(axis=0)
+    again = np.zeros(len(order), dtype=bool)
+    again[order[1:][same]] = True
+
+    def where(rows: np.ndarray) -> str:
+        first = rows[0]
+        names = [table.templates[at[first]] for at in (table.probe, table.reference)]
+        return f"(first: line {lines[first]}, {' with '.join(names)})"
+
+    bona_fide = np.flatnonzero(again & (table.kind < len(_BONA_FIDE)))
+    if len(bona_fide):
+        raise InputError(
+            f"`scores` must hold each bona fide comparison once, got {len(bona_fide)} bona fide "
+            f"rows that repeat one {where(bona_fide)} in {path}, and every interval would be too "
+            "narrow; give one file if two were joined, and each probe a template id of its own."
+        )
+    for attack in table.attacks:
+        rows = table.rows(attack)
+        repeats = rows[again[rows]]
+        if len(repeats):
+            yield (
+                f"{len(repeats)} of {len(rows)} {attack} rows repeat a comparison "
+                f"{where(repeats)} in {path}; the exact interval counts each as another and is "
+                "too narrow."
+            )
+
+
+def _alike_names(table: Comparisons, lines: array[int], path: Path) -> Iterator[str]:
+    """Impostors whose ids differ in letter case or leading zeros only."""
+    plain = [re.sub(r"(?<!\d)0+(?=\d)", "", name.casefold()) for name in table.subjects]
+    _, number = np.unique(plain, return_inverse=True)
+    rows = table.rows("impostor")
+    alike = rows[number[table.probe_subject[rows]] == number[table.reference_subject[rows]]]
+    if len(alike):
+        yield (
+            f"{len(alike)} impostor rows compare ids that differ in letter case or leading zeros "
+            f"only (first: line {lines[alike[0]]}, {_subjects_of(table, alike[0])}) in {path}; if "
+            "they are one person, the threshold is too high and every success rate too low."
+        )
+
+
+def _subjects_of(table: Comparisons, row: int) -> str:
+    ids = (table.probe_subject[row], table.reference_subject[row])
+    return " with ".join(table.subjects[i] for i in ids)
 
 
 def _check_header(header: list[str], path: Path) -> None:
@@ -323,6 +465,19 @@ def _check_header(header: list[str], path: Path) -> None:
             f"`scores` must have the columns {', '.join(REQUIRED_COLUMNS)}, got a header without "
             f"{', '.join(missing)} in {path} (it has {', '.join(header) or 'nothing'}); "
             "give a CSV score file of Bob."
+        )
+    known = (*TEMPLATE_COLUMNS, *REQUIRED_COLUMNS, ATTACK_COLUMN)
+    twice = [name for name in known if header.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"`scores` must have each column once, got {', '.join(twice)} twice in {path}; "
+            "leave one out."
+        )
+    alike = [name for name in header if "attack" in name.casefold()]
+    if alike and ATTACK_COLUMN not in header:
+        raise InputError(
+            f"`scores` must tell attacks in the column {ATTACK_COLUMN}, got the column {alike[0]} "
+            f"instead in {path}, and attacks would count as genuine; rename it."
         )
 
 
@@ -369,9 +524,20 @@ def _no_attack(name: str) -> InputError:
 
 
 def _check_attack(name: str, line: int, path: Path) -> None:
-    if name == "None":
+    if name in _BONA_FIDE:
+        raise _no_attack(name)
+    if name.casefold() in _EMPTY:
         raise InputError(
-            f"`{ATTACK_COLUMN}` must be empty on bona fide rows, got the text 'None' on line "
-            f"{line} of {path}, which would make an attack of it; give bona fide probes "
-            "attack_type='' and run the pipeline again."
+            f"`{ATTACK_COLUMN}` must be empty on bona fide rows, got the text {name!r} on line "
+            f"{line} of {path}, which would make an attack of it; leave that cell empty "
+            "(pandas: na_rep=''), or give bona fide probes attack_type='' and run the pipeline "
+            "again."
+        )
+
+
+def _check_subject(name: str, column: str, line: int, path: Path) -> None:
+    if name in ("", "nan", "None"):
+        raise InputError(
+            f"`{column}` must name a person, got {name!r} on line {line} of {path}, which would "
+            "count all such rows as one person; write the subject ids and run the pipeline again."
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .metrics import OperatingPoint, Rate, evaluate
+from .metrics import OperatingPoint, Rate, evaluate, leading
 from .results import Run
 from .scores import Comparisons, Scores
 from .statistics import (
@@ -89,12 +89,8 @@ class Verdict:
 
     @property
     def headline(self) -> int:
-        """Index of the point to speak of first.
-
-        The strictest whose threshold at least ten impostors carry; the loosest if none does.
-        """
-        carried = [i for i, point in enumerate(self.points) if not point.few_impostors]
-        return carried[-1] if carried else 0
+        """Index of the point to speak of first; see `metrics.leading`."""
+        return leading(self.points)
 
 
 def judge(

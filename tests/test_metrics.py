@@ -185,6 +185,10 @@ def test_default_targets() -> None:
         (lambda: evaluate(Scores([1], [])), "`dev.impostor` must hold .* a threshold needs"),
         (lambda: evaluate(Scores([], [1])), "`dev.genuine` must hold at least one score"),
         (lambda: evaluate(DEV, Scores([1], [])), "`eval.impostor` must hold at least one score"),
+        (
+            lambda: evaluate(DEV, Scores([1], [0], distances=True)),
+            "`eval` must be read as `dev` is, got distances in one",
+        ),
     ],
 )
 def test_misuse_is_explained(call: Callable[[], object], message: str) -> None:

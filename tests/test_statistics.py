@@ -26,7 +26,10 @@ HEADER = "probe_template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject
 
 def table(path: Path, rows: list[tuple[str, str, float, str]]) -> Comparisons:
     """Rows of (probe subject, reference subject, score, attack type)."""
-    lines = [f"{p}/1,{p},{r}/0,{r},{score},{attack}" for p, r, score, attack in rows]
+    lines = [
+        f"{p}/{i},{p},{r}/0,{r},{score},{attack}"
+        for i, (p, r, score, attack) in enumerate(rows, start=1)
+    ]
     path.write_text("\n".join([f"{HEADER},probe_attack_type", *lines]) + "\n")
     return read(path)
 

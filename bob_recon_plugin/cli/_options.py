@@ -17,6 +17,12 @@ fmr = click.option(
     help="False match rate, from 0 to 1, to set a threshold at; may be given several times.",
 )
 
+distances = click.option(
+    "--distances",
+    is_flag=True,
+    help="The files hold distances: lower is more alike, accepted at or below the threshold.",
+)
+
 
 def pairs_like(form: str, hint: str = "") -> Callable[..., dict[str, str]]:
     """Return a callback that reads values of the form ``NAME=VALUE`` into a dict."""

@@ -11,6 +11,7 @@ from . import _options
 @click.argument("scores_dev", type=click.Path())
 @click.argument("scores_eval", type=click.Path(), required=False)
 @_options.fmr
+@_options.distances
 @click.option(
     "--format",
     "format_",
@@ -20,7 +21,11 @@ from . import _options
     help="Form of the table.",
 )
 def metrics(
-    scores_dev: str, scores_eval: str | None, fmrs: tuple[float, ...], format_: str
+    scores_dev: str,
+    scores_eval: str | None,
+    fmrs: tuple[float, ...],
+    distances: bool,
+    format_: str,
 ) -> None:
     """Print how often genuine users, impostors and reconstructed faces are accepted.
 
@@ -34,16 +39,19 @@ def metrics(
         bob bio recon metrics results/scores-dev.csv
         bob bio recon metrics results/scores-dev.csv results/scores-eval.csv
         bob bio recon metrics --fmr 1e-3 --format markdown results/scores-dev.csv
+        bob bio recon metrics --distances euclidean/scores-dev.csv
     """
     from bob_recon_plugin._validation import told_to_user
     from bob_recon_plugin.metrics import evaluate
-    from bob_recon_plugin.report.table import render, warnings
-    from bob_recon_plugin.scores import load
+    from bob_recon_plugin.report.table import read_as, render, warnings
+    from bob_recon_plugin.scores import check_groups, load
 
     with told_to_user():
-        dev = load(scores_dev)
-        points = evaluate(dev, load(scores_eval) if scores_eval else None, fmrs)
+        dev = load(scores_dev, distances)
+        eval_ = load(scores_eval, distances) if scores_eval else None
+        check_groups(scores_dev, scores_eval)
+        points = evaluate(dev, eval_, fmrs)
     click.echo(render(points, format_))
     if format_ == "csv":  # the one form without room for notes
-        for line in warnings(points):
+        for line in [*([read_as(points)] if distances else []), *warnings(points)]:
             click.echo(line, err=True)

@@ -20,6 +20,7 @@ from . import _options
     help="The HTML file to write.",
 )
 @_options.fmr
+@_options.distances
 @click.option("--pdf", is_flag=True, help="Also a PDF: headline, rates and figures, no faces.")
 @click.option("--png", is_flag=True, help="Also each figure as a PNG file.")
 @click.option(

@@ -32,6 +32,7 @@ class Options:
     """What a report holds; see the options of ``bob bio recon report``."""
 
     fmrs: Sequence[float] = (1e-2, 1e-3)
+    distances: bool = False
     replicates: int = 1000
     seed: int = 0
     pairs: str | None = None
@@ -65,7 +66,7 @@ def write_report(paths: Sequence[str | Path], output: str | Path, options: Optio
         If a run cannot be reported.
     """
     output = Path(output).expanduser()
-    runs = _distinct([open_run(path) for path in paths])
+    runs = _distinct([open_run(path, options.distances) for path in paths])
     chapters = [_chapter(run, options, 6 if len(runs) == 1 else 4) for run in runs]
     verdicts = [chapter.verdict for chapter in chapters]
     day = datetime.now(timezone.utc).date().isoformat()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ from bob_recon_plugin.metrics import Rate
 from bob_recon_plugin.verdict import Verdict
 
 from .style import ACCENT, INK, PAPER, percent
-from .table import attack_label, short
+from .table import attack_label, marks, short
 
 COLUMNS = (
     *("run", "inverted", "attacked", "database", "group", "fmr_target", "threshold"),
-    *("threshold_group", "few_impostors", "attack_type", "k", "n", "value", "low", "high"),
+    *("threshold_group", "few_impostors", "attack_type", "k", "n", "value", "low", "high", "tmr"),
 )
 
 
@@ -35,6 +35,8 @@ class Matrix:
         Inverted and attacked systems.
     cells : dict of (row, column) to Rate
         A pair that no run tried has none.
+    marks : dict of (row, column) to list of str
+        What makes a cell doubtful: few impostors, users that are rejected.
     """
 
     attack: str
@@ -42,6 +44,7 @@ class Matrix:
     rows: list[str]
     columns: list[str]
     cells: dict[tuple[str, str], Rate]
+    marks: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -58,15 +61,16 @@ def matrices(verdicts: Sequence[Verdict]) -> list[Matrix]:
     pairs = [(v.run.inverted, v.run.attacked) for v in verdicts]
     named = len(set(pairs)) < len(pairs)
     labels = [f"{v.run.inverted} ({v.run.name})" if named else v.run.inverted for v in verdicts]
-    found: dict[tuple[str, float], dict[tuple[str, str], Rate]] = {}
+    rows, columns = list(dict.fromkeys(labels)), list(dict.fromkeys(p[1] for p in pairs))
+    found: dict[tuple[str, float], Matrix] = {}
     for verdict, row in zip(verdicts, labels, strict=True):
         for point in verdict.points:
             for attack, rate in point.sar.items():
-                cells = found.setdefault((attack, point.target), {})
-                cells[row, verdict.run.attacked] = rate
-    rows, columns = list(dict.fromkeys(labels)), list(dict.fromkeys(p[1] for p in pairs))
-    ordered = sorted(found, key=lambda key: (-key[1], key[0]))
-    return [Matrix(attack, fmr, rows, columns, found[attack, fmr]) for attack, fmr in ordered]
+                key = (attack, point.target)
+                matrix = found.setdefault(key, Matrix(*key, rows, columns, {}))
+                matrix.cells[row, verdict.run.attacked] = rate
+                matrix.marks[row, verdict.run.attacked] = marks(point)
+    return sorted(found.values(), key=lambda matrix: (-matrix.target, matrix.attack))
 
 
 def to_csv(verdicts: Sequence[Verdict]) -> str:
@@ -77,11 +81,12 @@ def to_csv(verdicts: Sequence[Verdict]) -> str:
     for v in verdicts:
         for p in v.points:
             setting: list[Any] = [v.run.name, v.run.inverted, v.run.attacked, v.run.database]
-            setting += [p.group, p.target, p.threshold, p.threshold_group]
+            setting += [p.group, p.target, p.limit, p.threshold_group]
             setting += [str(p.few_impostors).lower()]
             for attack, r in p.sar.items():
                 value = r.value if r.n else ""
-                writer.writerow([*setting, attack, r.k, r.n, value, r.low, r.high])
+                numbers = [r.k, r.n, value, r.low, r.high, p.tmr.value if p.tmr.n else ""]
+                writer.writerow([*setting, attack, *numbers])
     return stream.getvalue()
 
 
@@ -89,9 +94,15 @@ def to_markdown(matrix: Matrix) -> str:
     """The matrix as a table with counts and 95 % intervals."""
     lines = [["inverted", *matrix.columns], ["---"] * (1 + len(matrix.columns))]
     for row in matrix.rows:
-        found = (matrix.cells.get((row, column)) for column in matrix.columns)
-        lines.append([row, *("not run" if rate is None else rate_cell(rate) for rate in found)])
+        lines.append([row, *(_told(matrix, (row, column)) for column in matrix.columns)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _told(matrix: Matrix, at: tuple[str, str]) -> str:
+    """A cell of the Markdown table, with what makes it doubtful."""
+    if at not in matrix.cells:
+        return "not run"
+    return ", ".join([rate_cell(matrix.cells[at]), *matrix.marks.get(at, [])])
 
 
 def rate_cell(rate: Rate) -> str:
@@ -132,7 +143,7 @@ def _rgb(code: str) -> list[int]:
 def draw(matrix: Matrix) -> Figure:
     """The matrix as a figure, for PNG and PDF."""
     wide, high = len(matrix.columns), len(matrix.rows)
-    figure = Figure(figsize=(2.6 + 1.5 * wide, 1.3 + 0.6 * high), layout="constrained")
+    figure = Figure(figsize=(2.6 + 1.5 * wide, 1.3 + 0.7 * high), layout="constrained")
     ax = figure.subplots()
     for i, row in enumerate(matrix.rows):
         for j, column in enumerate(matrix.columns):
@@ -141,7 +152,8 @@ def draw(matrix: Matrix) -> Figure:
             back, front = shade(value)
             ax.fill([j, j + 1, j + 1, j], [i, i, i + 1, i + 1], color=back, ec=INK, lw=0.4)
             words = "not run" if rate is None else f"{percent(value)}\n{rate.k}/{rate.n}"
-            ax.text(j + 0.5, i + 0.5, words, ha="center", va="center", color=front, fontsize=9)
+            words = "\n".join([words, *matrix.marks.get((row, column), [])])
+            ax.text(j + 0.5, i + 0.5, words, ha="center", va="center", color=front, fontsize=8)
     ax.set(xlim=(0, wide), ylim=(high, 0), xlabel="attacked system", ylabel="inverted system")
     ax.set_xticks([j + 0.5 for j in range(wide)], matrix.columns)
     ax.set_yticks([i + 0.5 for i in range(high)], matrix.rows)

@@ -17,13 +17,13 @@ from .faces import Row
 from .figures import Picture
 from .matrix import matrices, shade
 from .provenance import facts, linked, protection, subtitle, systems_of, title
-from .table import notes, short
+from .table import marks, notes, short
 
 if TYPE_CHECKING:
     from bob_recon_plugin.quality import Measure
 
 #: functions of `style` that the template calls
-_HELPERS = ("count", "label", "limits", "number", "percent")
+_HELPERS = ("count", "heading", "label", "limits", "number", "percent")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +69,8 @@ def render(chapters: Sequence[Chapter], made_by: str) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    helpers = {
-        name: getattr(style, name) for name in ("percent", "limits", "count", "label", "number")
-    }
-    environment.globals.update(helpers, heading=style.heading, short=short, shade=shade)
+    environment.globals.update({name: getattr(style, name) for name in _HELPERS})
+    environment.globals.update(short=short, shade=shade, marks=marks)
     template = environment.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         css=here.joinpath("page.css").read_text(encoding="utf-8"),
@@ -101,7 +99,7 @@ def _top(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "headline": headline,
         "lead": lead,
         "others": [],
-        "cautions": [],
+        "cautions": words.range_cautions(verdicts),
         "matrices": matrices(verdicts),
     }
 

@@ -16,7 +16,7 @@ from . import matrix, words
 from .page import Chapter
 from .provenance import facts, title
 from .style import ACCENT, INK, RULE, count, heading, limits, percent
-from .table import notes, short
+from .table import marks, notes, short
 
 _A4 = (8.27, 11.69)
 _LEFT, _WIDTH = 0.09, 0.82
@@ -102,7 +102,8 @@ def _words(chapter: Chapter) -> list[Figure]:
         cells = [
             f"{percent(r.value)}\n{count(r.k)}/{count(r.n)}\n{limits(r.low, r.high)}" for r in rates
         ]
-        rows.append([short(point.target), f"{point.threshold:.4f}", *cells])
+        target = "\n".join([short(point.target), *marks(point)])
+        rows.append([target, f"{point.threshold:.4f}", *cells])
     sheet.table(rows)
     for line in notes(verdict.points)[:4]:
         sheet.write(line, 8, 115, color="#595959")

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ..metrics import evaluate
+from ..metrics import evaluate, leading
 from ..run_record import versions, write_json
 from ..scores import load
 from ..threat import Threat
@@ -66,12 +66,12 @@ def write_summary(
     write_json(filename.with_name(f"summary-{group}.json"), record)
     if sheet is not None:
         picture = filename.with_name(f"contact-sheet-{group}.png")
-        strictest = points[-1]
+        point = points[leading(points)]
         caption = (
-            f"accepted at score >= {strictest.threshold:.3f} "
-            f"(FMR {short(strictest.target)}, threshold from {strictest.threshold_group})"
+            f"accepted at score >= {point.threshold:.3f} "
+            f"(FMR {short(point.target)}, threshold from {point.threshold_group})"
         )
-        if sheet.write(filename, strictest.threshold, caption, picture):
+        if sheet.write(filename, point.threshold, caption, picture):
             click.echo(f"Faces: {picture}")
 
 

@@ -10,13 +10,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bob_recon_plugin._validation import InputError, one_of
-from bob_recon_plugin.metrics import CONFIDENCE, OperatingPoint, Rate
+from bob_recon_plugin.metrics import (
+    CONFIDENCE,
+    FEW_IMPOSTORS,
+    RECOGNISES,
+    OperatingPoint,
+    Rate,
+    leading,
+)
 
 FORMATS = ("text", "markdown", "csv", "json")
 _CSV_COLUMNS = (
     *("fmr_target", "threshold", "threshold_group", "few_impostors", "group"),
     *("rate", "attack_type", "k", "n", "value", "low", "high", "not_acquired"),
 )
+NOT_RECOGNISED = "This system does not recognise its own users"
 _LABELS = {"type1": "SAR Type-I", "type2": "SAR Type-II"}
 
 
@@ -30,7 +38,8 @@ def render(points: Sequence[OperatingPoint], format: str = "text") -> str:
     format : {"text", "markdown", "csv", "json"}
         "text" and "markdown" have a row per threshold, rates in percent, and the notes below the
         table; "csv" has a row per threshold and rate; "json" nests the rates and holds the notes.
-        The last two keep rates in [0, 1] and every digit.
+        The last two keep rates in [0, 1] and every digit. Thresholds are in the unit of the file:
+        distances where it holds distances.
 
     Returns
     -------
@@ -60,14 +69,61 @@ def short(value: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}" if value else "0"
 
 
-def warnings(points: Sequence[OperatingPoint]) -> list[str]:
-    """One sentence for each threshold that fewer than ten impostors set."""
-    return [
-        f"Warning: FMR {short(p.target)} x {p.threshold_impostors} {p.threshold_group} impostors "
-        f"is below 10; the threshold hangs on very few scores."
+def marks(point: OperatingPoint) -> list[str]:
+    """What must stand beside every rate of a point: few impostors, users that are rejected."""
+    few = [f"under {FEW_IMPOSTORS} impostors"] if point.few_impostors else []
+    return few if point.recognises else [*few, f"TMR {100 * point.tmr.value:.2f} %"]
+
+
+def unrecognised(points: Sequence[OperatingPoint]) -> str | None:
+    """What to say after `NOT_RECOGNISED`; None where genuine users are accepted.
+
+    The point to lead with decides: see `bob_recon_plugin.metrics.leading`.
+    """
+    point = points[leading(points)]
+    if point.recognises:
+        return None
+    tmr = point.tmr
+    return (
+        f"TMR {100 * tmr.value:.2f} % ({tmr.k} of {tmr.n}) at FMR {short(point.target)}; check "
+        f"colour order, value range and crop. Below a TMR of {100 * RECOGNISES:g} % the success "
+        "rate of attacks says nothing of a system that works."
+    )
+
+
+def cautions(points: Sequence[OperatingPoint]) -> list[str]:
+    """One sentence for each threshold that too few impostors set, and each doubt about a file."""
+    few = [
+        f"Too few impostors for FMR {short(p.target)}: {short(p.target)} x "
+        f"{p.threshold_impostors} = {p.target * p.threshold_impostors:.3g} {p.threshold_group} "
+        f"scores, fewer than {FEW_IMPOSTORS}, set the threshold. It and the rates at it move with "
+        "every single one; compare runs at a looser FMR, or go by the interval over people "
+        "(`bob bio recon report`)."
         for p in points
         if p.few_impostors
     ]
+    return few + list(points[0].cautions)
+
+
+def warnings(points: Sequence[OperatingPoint]) -> list[str]:
+    """All that should make a reader of the rates careful, the most important first."""
+    broken = unrecognised(points)
+    first = [f"{NOT_RECOGNISED}: {broken}"] if broken else []
+    return [f"Warning: {line}" for line in first + cautions(points)]
+
+
+def read_as(points: Sequence[OperatingPoint]) -> str:
+    """How the threshold is set, and when a comparison is accepted."""
+    group = points[0].threshold_group
+    if points[0].distances:
+        return (
+            f"Threshold: the highest {group} impostor distance that keeps FMR at or below its "
+            "target (just below the lowest if none may pass); accepted when distance <= threshold."
+        )
+    return (
+        f"Threshold: the lowest {group} impostor score that keeps FMR at or below its target "
+        "(just above the highest if none may pass); accepted when score >= threshold."
+    )
 
 
 def notes(points: Sequence[OperatingPoint]) -> list[str]:
@@ -78,8 +134,7 @@ def notes(points: Sequence[OperatingPoint]) -> list[str]:
     lines = [
         f"Thresholds from {first.threshold_group}, reported on {first.group} ({counts} scores).",
         f"Not acquired (NaN, in no rate): {_failures(first.not_acquired)}.",
-        f"Threshold: the lowest {first.threshold_group} impostor score that keeps FMR at or below "
-        "its target (just above the highest if none may pass); accepted when score >= threshold.",
+        read_as(points),
         f"CI: Clopper-Pearson at {100 * CONFIDENCE:g} %, which takes comparisons as independent.",
     ]
     if not first.sar:
@@ -108,8 +163,8 @@ def _cells(points: Sequence[OperatingPoint]) -> list[list[str]]:
     header = ["FMR target", "Threshold", "FMR", "TMR", *map(attack_label, points[0].sar)]
     rows = [
         [
-            f"{short(p.target)}",
-            f"{p.threshold:.6g}",
+            short(p.target) + (f" ({', '.join(marked)})" if (marked := marks(p)) else ""),
+            f"{p.limit:.6g}",
             f"{100 * p.fmr.value:.3g} % ({p.fmr.k}/{p.fmr.n})",
             _interval(p.tmr),
             *(_interval(rate) for rate in p.sar.values()),
@@ -142,7 +197,7 @@ def _csv(points: Sequence[OperatingPoint]) -> str:
     writer.writerow(_CSV_COLUMNS)
     for p in points:
         failed = p.not_acquired[p.group]
-        setting = [p.target, p.threshold, p.threshold_group, str(p.few_impostors).lower(), p.group]
+        setting = [p.target, p.limit, p.threshold_group, str(p.few_impostors).lower(), p.group]
         rates = [("FMR", "", p.fmr, "impostor"), ("TMR", "", p.tmr, "genuine")]
         rates += [("SAR", attack, rate, attack) for attack, rate in p.sar.items()]
         for name, attack, rate, kind in rates:
@@ -153,7 +208,7 @@ def _csv(points: Sequence[OperatingPoint]) -> str:
 
 def _json(points: Sequence[OperatingPoint]) -> str:
     content = {
-        "accepted": "score >= threshold",
+        "accepted": "distance <= threshold" if points[0].distances else "score >= threshold",
         "confidence": CONFIDENCE,
         "operating_points": [_plain(p) for p in points],
         "notes": notes(points),
@@ -170,4 +225,5 @@ def _plain(point: OperatingPoint) -> dict[str, Any]:
         "tmr": plain(point.tmr),
         "sar": {attack: plain(rate) for attack, rate in point.sar.items()},
         "few_impostors": point.few_impostors,
+        "threshold": point.limit,
     }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bob_recon_plugin.metrics import CONFIDENCE, OperatingPoint, Rate
+from bob_recon_plugin.metrics import CONFIDENCE, Rate
+from bob_recon_plugin.statistics import Spread
 from bob_recon_plugin.verdict import TYPE_I, TYPE_II, Verdict
 
 from .style import count, fmr_words, label, limits, percent
-from .table import short
+from .table import NOT_RECOGNISED, marks, short, unrecognised
+from .table import cautions as cautions_of
 
 _FEW_RUNS = 4  # more are summed up by the most and the least exposed
 
@@ -26,53 +28,82 @@ def _who(rate: Rate, noun: str) -> str:
     return f"{of(rate)} {noun}"
 
 
-def _with_interval(rate: Rate) -> str:
-    interval = f"{100 * CONFIDENCE:g}\N{NO-BREAK SPACE}% CI {limits(rate.low, rate.high)}"
-    return f"{percent(rate.value)}, {interval}"
+def _with_interval(verdict: Verdict, at: int, attack: str, rate: Rate) -> str:
+    """A rate with its exact interval and the one over people; first the one to go by."""
+    exact = f"{100 * CONFIDENCE:g}\N{NO-BREAK SPACE}% CI {limits(rate.low, rate.high)}"
+    spread = _spread(verdict, at, attack)
+    if spread is None:
+        return f"{percent(rate.value)}, {exact}"
+    people = f"{limits(spread.low, spread.high)} over people"
+    rows = verdict.points[at].sar[attack]
+    if (rate.k, rate.n) != (rows.k, rows.n):  # templates are counted, comparisons were resampled
+        people += f" ({label(attack)} comparisons)"
+    order = [people, exact] if verdict.points[at].few_impostors else [exact, people]
+    return ", ".join([percent(rate.value), *order])
 
 
-def _main_rate(verdict: Verdict, at: int) -> tuple[Rate, str] | None:
-    """The rate that the headline speaks of, and what it counts."""
+def _spread(verdict: Verdict, at: int, attack: str) -> Spread | None:
+    """Interval of an attack's success rate over people, where it has a width."""
+    spread = verdict.spreads[at].sar.get(attack) if verdict.spreads else None
+    return spread if spread is not None and spread.low < spread.high else None
+
+
+def _main_rate(verdict: Verdict, at: int) -> tuple[Rate, str, str] | None:
+    """The rate that the headline speaks of, what it counts, and of which attack it is."""
     opened = verdict.opened[at]
     if opened is not None and opened.n:
-        return opened, "stolen templates"
+        return opened, "stolen templates", TYPE_I
     for attack, rate in verdict.points[at].sar.items():
         if rate.n:
-            return rate, f"attacks of {label(attack).replace(' attack', '')}"
+            return rate, f"attacks of {label(attack).replace(' attack', '')}", attack
     return None
 
 
 def headline(verdict: Verdict) -> str:
-    """How many templates open the system."""
+    """How many templates open the system, if it works at all."""
+    if unrecognised(verdict.points):
+        return NOT_RECOGNISED
     main = _main_rate(verdict, verdict.headline)
     if main is None:
         return "No attack gave a score"
-    rate, noun = main
-    verb = "opens" if rate.n == 1 or rate.k == 1 else "open"
-    return f"{_who(rate, noun)} {verb} the system"
+    rate, noun, _ = main
+    return f"{_who(rate, noun)} {_verb(rate)} the system"
+
+
+def _verb(rate: Rate) -> str:
+    return "opens" if rate.n == 1 or rate.k == 1 else "open"
 
 
 def lead(verdict: Verdict) -> list[str]:
     """What stands under the headline: at which FMR, how sure, and the harder attack."""
-    point = verdict.points[verdict.headline]
-    main = _main_rate(verdict, verdict.headline)
+    at = verdict.headline
+    point = verdict.points[at]
+    main = _main_rate(verdict, at)
+    broken = unrecognised(verdict.points)
+    if broken:
+        told = [] if main is None else [f"{_who(*main[:2])} {_verb(main[0])} it."]
+        return [broken, *told]
     if main is None:
         return []
+    rate, _, attack = main
     lines = [
-        f"{_with_interval(main[0])}, at a threshold that admits {fmr_words(point.target)} "
-        f"(FMR {short(point.target)})."
+        f"{_with_interval(verdict, at, attack, rate)}, at a threshold that admits "
+        f"{fmr_words(point.target)} (FMR {short(point.target)})."
     ]
     second = point.sar.get(TYPE_II)
     if second is not None and second.n and TYPE_I in point.sar:
         lines.append(
             "Presented to another enrolment of the same person, "
-            f"{of(second)} reconstructions are accepted ({_with_interval(second)})."
+            f"{of(second)} reconstructions are accepted "
+            f"({_with_interval(verdict, at, TYPE_II, second)})."
         )
     return lines
 
 
 def other_points(verdict: Verdict) -> list[str]:
-    """The same at the other FMR, a sentence each."""
+    """The same at the other FMR, a sentence each; nothing of a system that does not work."""
+    if unrecognised(verdict.points):
+        return []
     lines = []
     for i, point in enumerate(verdict.points):
         main = _main_rate(verdict, i)
@@ -82,48 +113,55 @@ def other_points(verdict: Verdict) -> list[str]:
         second = point.sar.get(TYPE_II)
         if second is not None and second.n and TYPE_I in point.sar:
             told += f", {of(second)} to another enrolment ({percent(second.value)})"
-        lines.append(f"At FMR {short(point.target)}: {told}.")
+        marked = "".join(f", {mark}" for mark in marks(point))
+        lines.append(f"At FMR {short(point.target)}{marked}: {told}.")
     return lines
 
 
 def range_headline(verdicts: Sequence[Verdict]) -> tuple[str, list[str]]:
-    """The headline over several runs, and what stands under it."""
+    """The headline over several runs, of the most exposed one, and what stands under it.
+
+    Runs are compared at one FMR, the strictest that each of them has ten impostors for.
+    """
+    if all(unrecognised(verdict.points) for verdict in verdicts):
+        return f"None of {len(verdicts)} systems recognises its own users", []
+    at = min(verdict.headline for verdict in verdicts)  # from the loosest to the strictest
     rated = [
-        (main[0], verdict)
-        for verdict in verdicts
-        if (main := _main_rate(verdict, verdict.headline)) is not None
+        (main, verdict) for verdict in verdicts if (main := _main_rate(verdict, at)) is not None
     ]
     if not rated:
         return "No attack gave a score", []
-    rated.sort(key=lambda pair: pair[0].value)
-    low, high = rated[0], rated[-1]
-    text = f"{percent(low[0].value, 1)} to {percent(high[0].value, 1)}"
-    if low[0].value == high[0].value:
-        text = percent(low[0].value, 1)
-    noun = "stolen templates" if all(v.opened[0] for _, v in rated) else "attacks"
-    shown = rated[::-1] if len(rated) <= _FEW_RUNS else [high, low]
-    lines = [_named(verdict, rate) for rate, verdict in shown]
-    return f"{text} of {noun} open the system, over {len(verdicts)} runs", lines
+    rated.sort(key=lambda pair: (pair[0][0].value, pair[0][0].low), reverse=True)
+    (rate, noun, _), _ = rated[0]
+    shown = rated if len(rated) <= _FEW_RUNS else [rated[0], rated[-1]]
+    lines = [_named(verdict, at, *main) for main, verdict in shown]
+    text = f"{_who(rate, noun)} {_verb(rate)} the most exposed of {len(verdicts)} runs"
+    return text, lines
 
 
-def _named(verdict: Verdict, rate: Rate) -> str:
-    run, point = verdict.run, verdict.points[verdict.headline]
+def _named(verdict: Verdict, at: int, rate: Rate, noun: str, attack: str) -> str:
+    run, point = verdict.run, verdict.points[at]
+    marked = "".join(f", {mark}" for mark in marks(point))
     return (
-        f"Run {run.name}, templates of {run.inverted} against {run.attacked}: {of(rate)} "
-        f"({_with_interval(rate)}) at FMR {short(point.target)}."
+        f"Run {run.name}, templates of {run.inverted} against {run.attacked}: {of(rate)} {noun} "
+        f"({_with_interval(verdict, at, attack, rate)}) at FMR {short(point.target)}{marked}."
     )
+
+
+def range_cautions(verdicts: Sequence[Verdict]) -> list[str]:
+    """A sentence for each of several runs whose system does not recognise its own users."""
+    return [
+        f"Run {verdict.run.name}: {NOT_RECOGNISED}: {broken}"
+        for verdict in verdicts
+        if (broken := unrecognised(verdict.points))
+    ]
 
 
 def cautions(verdict: Verdict) -> list[str]:
-    """A plain sentence for each threshold that hangs on fewer than ten impostors."""
-    return [_caution(point) for point in verdict.points if point.few_impostors]
-
-
-def _caution(point: OperatingPoint) -> str:
-    n = point.threshold_impostors
-    allowed = point.target * n
-    return (
-        f"Too few impostors for FMR {short(point.target)}: {short(point.target)} x {count(n)} = "
-        f"{allowed:.3g} scores, fewer than 10, set the threshold. It and the rates at it move "
-        "with every single one; compare runs at a looser FMR."
+    """What should make a reader of the rates careful, a plain sentence each."""
+    changed = (
+        ["Scores are distances with their sign changed, so that higher is more alike."]
+        if verdict.run.dev.distances
+        else []
     )
+    return changed + cautions_of(verdict.points)
