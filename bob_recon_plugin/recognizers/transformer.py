@@ -14,7 +14,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
-from .._validation import InputError, InputTypeError
+from .._validation import InputError, InputTypeError, real_numbers
 from ._description import Recognizer
 from ._weights import stamp, verified
 from .loading import load_module
@@ -79,7 +79,11 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X: Any = None, y: Any = None) -> RecognizerTransformer:
-        """Do nothing: the weights are fixed."""
+        """Check ``X``, if it is given: the weights are fixed."""
+        if X is not None:
+            recognizer = get(self.recognizer)
+            for i in range(len(X)):
+                _checked(X[i], i, recognizer)
         return self
 
     def transform(self, X: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
@@ -121,7 +125,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         return embeddings
 
     def _more_tags(self) -> dict[str, Any]:
-        return {"requires_fit": False}
+        return {"requires_fit": False, "preserves_dtype": []}
 
 
 def _device(name: str) -> torch.device:
@@ -136,13 +140,14 @@ def _device(name: str) -> torch.device:
 
 
 def _checked(face: Any, index: int, recognizer: Recognizer) -> np.ndarray:
-    array = np.asarray(face)
     shape = (3, *recognizer.image_size)
-    if array.dtype.kind not in "uif":
+    try:
+        array = real_numbers(face)
+    except TypeError as error:
         raise InputTypeError(
             f"`X[{index}]` must be an array of numbers of shape {shape}, got "
-            f"{type(face).__name__}; drop images that were not cropped."
-        )
+            f"{type(face).__name__} ({error}); drop images that were not cropped."
+        ) from error
     if array.shape != shape:
         raise InputError(
             f"`X[{index}]` must have shape {shape} for {recognizer.name}, got {array.shape}; "
