@@ -360,7 +360,7 @@ def test_bits_stay_bits_until_a_step_says_what_they_are(checkpoint):
     bits = np.array([True, False] * 4)
     assert as_vectors(Sample(bits, key="k")).dtype == bool
     template = Sample(bits, key="k", template_id="t", subject_id="s")
-    with pytest.raises(TypeError, match="`X` must be an array of numbers .* of type bool"):
+    with pytest.raises(TypeError, match=r"`X` must be an array of numbers .* of type bool"):
         presenter(checkpoint)("type1", [template])
 
 
