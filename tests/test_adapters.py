@@ -242,6 +242,8 @@ def test_the_command_writes_an_adapter_that_works(sets, tmp_path):
     done = CliRunner().invoke(recon, chain)
     assert done.exit_code == 0, done.output
     card = Adapter(path).card()
+    here, _ = paired(FaceDataset(one), FaceDataset(two), 20)
+    assert card.source_norm == pytest.approx(np.linalg.norm(here, axis=2).mean())
     assert (card.source, card.target, card.source_sha256, card.target_sha256) == (
         "one",
         "two",
