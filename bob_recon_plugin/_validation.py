@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,14 +50,37 @@ def existing_directory(name: str, path: str | Path | None, remedy: str) -> Path:
     return path
 
 
-def finite_matrix(name: str, values: object, columns: int | None, remedy: str) -> np.ndarray:
+def real_numbers(values: object, bits: bool = False) -> np.ndarray:
+    """Return ``values`` as an array of integers or floats, with nothing lost on the way.
+
+    ``bits`` allows booleans too. Raises TypeError, whose text says what came.
+    """
+    if isinstance(values, Sequence):
+        values = [*values]  # once: samples may be read from a disk
+    if any(np.ma.is_masked(part) for part in (values if isinstance(values, list) else [values])):
+        raise TypeError("masked entries, which have no value")
+    if hasattr(values, "toarray"):
+        raise TypeError("a sparse matrix")
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise TypeError(str(error)) from error
+    if array.dtype.kind not in ("iufb" if bits else "iuf"):
+        raise TypeError(f"entries of type {array.dtype}")
+    return array
+
+
+def finite_matrix(
+    name: str, values: object, columns: int | None, remedy: str, bits: bool = False
+) -> np.ndarray:
     """Return ``values`` as a finite float32 array of shape (n, columns).
 
-    Raises TypeError for what is no numbers, ValueError for a wrong shape, NaN or infinity.
+    Raises TypeError for what is not real numbers (masked entries, complex numbers, text, objects;
+    booleans, unless they are ``bits``), ValueError for a wrong shape, NaN or infinity.
     """
     try:
-        array = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+        array = real_numbers(values, bits).astype(np.float32, copy=False)
+    except TypeError as error:
         raise InputTypeError(
             f"`{name}` must be an array of numbers of shape (n, d), "
             f"got {type(values).__name__} ({error}); {remedy}"

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
-from sklearn.base import BaseEstimator, TransformerMixin
 
 from ._files import whole_or_nothing
-from ._validation import InputError, existing_file, finite_matrix
+from ._rows import FixedTransformer, at_norm, embedding_rows
+from ._validation import InputError, existing_file
 from .recognizers import Identity
 
 #: Rises when older code could no longer read the files.
@@ -61,6 +61,9 @@ class AdapterCard:
         What the faces are.
     versions : dict of str to str
         Of the packages that made it.
+    source_norm : float or None
+        Mean Euclidean norm of the source embeddings, to which templates are brought that were
+        scaled before they were stored; None when unknown.
     """
 
     source: str
@@ -74,6 +77,12 @@ class AdapterCard:
     cosine: float
     data: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    source_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        norm = self.source_norm
+        if norm is not None and not 0 < norm < float("inf"):
+            raise InputError(f"`source_norm` must be positive and finite, got {norm!r}.")
 
 
 def save(
@@ -134,7 +143,7 @@ def read_card(path: str | os.PathLike[str]) -> AdapterCard:
         return _card(file, path)
 
 
-class Adapter(TransformerMixin, BaseEstimator):
+class Adapter(FixedTransformer):
     """Map embeddings of one recognition model to those of another.
 
     The estimator holds the path alone: the map is read when first needed, once
@@ -148,10 +157,6 @@ class Adapter(TransformerMixin, BaseEstimator):
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = path
-
-    def fit(self, X: object = None, y: object = None) -> Adapter:
-        """Do nothing; there for scikit-learn."""
-        return self
 
     def card(self) -> AdapterCard:
         """Return the card of the file."""
@@ -191,7 +196,9 @@ class Adapter(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n, d)
-            As the source model makes them, not scaled.
+            Integers or floats. Rows shorter than half or longer than twice the card's
+            ``source_norm`` were scaled before they were stored: they are brought to that norm,
+            with a warning. Others stay as they are.
 
         Returns
         -------
@@ -201,14 +208,15 @@ class Adapter(TransformerMixin, BaseEstimator):
         ------
         FileNotFoundError, TypeError, ValueError
             As :func:`load`, and for embeddings of another type, shape or
-            length, or not finite.
+            length, not finite, or zero.
         """
         weight, bias, card = _shared(self.path)
-        remedy = f"pass one embedding a row as {card.source} makes them."
-        return finite_matrix("X", X, card.source_size, remedy) @ weight + bias
+        return at_norm(self._rows(X), card.source_norm, card.source) @ weight + bias
 
-    def _more_tags(self) -> dict[str, Any]:
-        return {"requires_fit": False}
+    def _rows(self, X: object) -> np.ndarray:
+        card = _shared(self.path)[2]
+        remedy = f"pass one embedding a row as {card.source} makes them."
+        return embedding_rows("X", X, card.source_size, remedy)
 
 
 def _same(card: AdapterCard, system: Identity) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from bob.pipelines import DelayedSample, Sample, SampleSet
 
 from ._files import whole_or_nothing
-from ._validation import InputError, InputTypeError
+from ._validation import InputError, InputTypeError, real_numbers
 from .checkpoints import Checkpoints
 from .description import describe, digest
 from .system import System, core, crops_by_own_positions, positions_gap
@@ -144,20 +144,20 @@ def through(leak: Sequence[Any], rows: np.ndarray, subjects: Sequence[str]) -> n
 
 
 def as_vectors(template: Sample) -> np.ndarray:
-    """Embeddings that a template consists of, of shape (k, d).
+    """Embeddings that a template consists of, float32 of shape (k, d), or bits of it.
 
     Raises TypeError for a template that is not made of embeddings, InputError
     for NaN or infinity; both name the template.
     """
-    vectors: np.ndarray
     try:
-        vectors = np.atleast_2d(np.asarray(template.data, dtype=np.float32))
-    except (TypeError, ValueError):
-        vectors = np.empty((0, 0, 0))
+        vectors = np.atleast_2d(real_numbers(template.data, bits=True))
+        kind = f"shape {vectors.shape}"
+    except TypeError as error:
+        vectors, kind = np.empty((0, 0)), str(error)
     if vectors.ndim != 2 or vectors.size == 0:
         raise InputTypeError(
             f"template {template.key!r} must be a vector or a list of vectors to be inverted, got "
-            f"{type(template.data).__name__} of shape {np.shape(template.data)}; attack a system "
+            f"{type(template.data).__name__} of {kind}; attack a system "
             "whose algorithm stores embeddings, such as Bob's Distance."
         )
     if not np.isfinite(vectors).all():
@@ -165,7 +165,7 @@ def as_vectors(template: Sample) -> np.ndarray:
             f"the embeddings of template {template.key!r} must be finite, got NaN or infinity; "
             "check this image and the recognition model, remove its checkpoint and run again."
         )
-    return vectors
+    return vectors if vectors.dtype == bool else vectors.astype(np.float32, copy=False)
 
 
 def _kept(face: np.ndarray, path: Path | None) -> np.ndarray:

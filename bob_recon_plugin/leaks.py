@@ -13,31 +13,26 @@ also disturb what it guessed.
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.covariance import ledoit_wolf
 
-from ._validation import InputError, finite_matrix
+from ._rows import FixedTransformer, embedding_rows, scale_factors
+from ._validation import InputError
 
 _MOST_BITS = 16
 
 
-class _Leak(TransformerMixin, BaseEstimator, ABC):
+class _Leak(FixedTransformer):
     """Stolen templates of shape (n, d) to float32 of shape (n, d), row by row.
 
     Nothing is learnt from the rows, so batch size and order change nothing
     (but for rounding).
     """
-
-    def fit(self, X: object = None, y: object = None) -> _Leak:
-        """Do nothing; there for scikit-learn."""
-        return self
 
     def transform(self, X: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
         """Give what the decoder gets for each template.
@@ -45,7 +40,7 @@ class _Leak(TransformerMixin, BaseEstimator, ABC):
         Parameters
         ----------
         X : array-like of shape (n, d)
-            Whole templates, as the recogniser makes them.
+            Whole templates.
 
         Returns
         -------
@@ -54,18 +49,17 @@ class _Leak(TransformerMixin, BaseEstimator, ABC):
         Raises
         ------
         TypeError, ValueError
-            For templates of another type or shape, or not finite, and for
+            For templates of another type or shape, not finite, or zero, and for
             parameters out of range.
         """
-        rows = finite_matrix("X", X, None, "pass one template a row.")
-        return self._known(rows.astype(np.float64)).astype(np.float32)
+        return self._known(self._checked(X).astype(np.float64)).astype(np.float32)
+
+    def _rows(self, X: object) -> np.ndarray:
+        return embedding_rows("X", X, None, "pass one template a row.")
 
     @abstractmethod
     def _known(self, rows: np.ndarray) -> np.ndarray:
         """Damage and repair rows of float64."""
-
-    def _more_tags(self) -> dict[str, Any]:
-        return {"requires_fit": False}
 
 
 class PartialLeak(_Leak):
@@ -78,7 +72,9 @@ class PartialLeak(_Leak):
     The others get the attacker's best guess: zero, the mean of embeddings
     about which nothing else is known; or, with ``faces``, their conditional
     mean given the leaked ones, for normally distributed embeddings with the
-    mean and the covariance of these. A row is then stretched to the norm that
+    mean and the covariance of these. A template of less than half or more than
+    twice their norm was scaled before it was stored: the guess is made at
+    their norm. A row is then stretched to the norm that
     its leaked part tells of the whole, the root of (energy of all dimensions
     over that of the leaked ones) times the norm of this part: without it, half
     a template would meet the decoder at 0.7 of its norm.
@@ -141,14 +137,16 @@ class PartialLeak(_Leak):
             mean, covariance = np.zeros(size), np.eye(size)
         else:
             mean, covariance = _distribution(self.faces, size)
+        energy = mean**2 + np.diag(covariance)
+        whole = np.sqrt(energy.sum() / energy[leaked].sum())
+        told = whole * np.linalg.norm(rows[:, leaked], axis=1)  # all that is known of their norm
+        rows = rows * scale_factors(told, float(np.sqrt(energy.sum())))[:, None]
         within, across = covariance[np.ix_(leaked, leaked)], covariance[np.ix_(leaked, hidden)]
         guess = np.empty_like(rows)
         guess[:, leaked] = rows[:, leaked]
         surprise = rows[:, leaked] - mean[leaked]
         guess[:, hidden] = mean[hidden] + surprise @ np.linalg.solve(within, across)
-        energy = mean**2 + np.diag(covariance)
-        whole = np.sqrt(energy.sum() / energy[leaked].sum())
-        return _of_norm(guess, whole * np.linalg.norm(rows[:, leaked], axis=1))
+        return _of_norm(guess, told)
 
 
 class NoisyLeak(_Leak):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -13,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
 
 from . import decoders
 from ._files import sha256
 from ._geometry import FFHQ_EYES, FFHQ_SIDE
-from ._validation import InputError, existing_file, finite_matrix
+from ._rows import FixedTransformer, at_norm, embedding_rows
+from ._validation import InputError, existing_file
 
 _LOADING = threading.Lock()
 
@@ -46,7 +45,7 @@ def shared_decoder(
         return _load(str(file), state.st_mtime_ns, state.st_size, device)
 
 
-class FaceReconstructor(TransformerMixin, BaseEstimator):
+class FaceReconstructor(FixedTransformer):
     """Reconstruct faces from embeddings.
 
     Nothing is learnt from data and the estimator stays as small as its
@@ -99,17 +98,15 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         self.batch_size = batch_size
         self.device = device
 
-    def fit(self, X: object = None, y: object = None) -> FaceReconstructor:
-        """Do nothing; there for scikit-learn."""
-        return self
-
-    def transform(self, embeddings: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    def transform(self, X: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
         """Decode embeddings.
 
         Parameters
         ----------
-        embeddings : array, list of arrays, or SampleBatch, of shape (n, d)
-            As the recogniser gave them, not scaled.
+        X : array, list of arrays, or SampleBatch, of shape (n, d)
+            Integers or floats. Rows shorter than half or longer than twice the card's
+            ``embedding_norm`` were scaled before they were stored (to unit length, into 8 bits):
+            they are brought to that norm, with a warning. Others stay as they are.
 
         Returns
         -------
@@ -121,16 +118,10 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         FileNotFoundError, ValueError
             As :meth:`validate`.
         TypeError, ValueError
-            For embeddings of another type, shape or length, or not finite.
+            For embeddings of another type, shape or length, not finite, or zero.
         """
         decoder, card, device = self._ready()
-        rows = finite_matrix(
-            "embeddings",
-            embeddings,
-            card.embedding_size,
-            f"pass one embedding a row as {card.recognizer} makes them.",
-        )
-        _warn_of_scale(rows, card)
+        rows = at_norm(self._rows(X), card.embedding_norm, card.recognizer)
         draw: Any = decoder.portraits if self.portraits else decoder
         faces = np.empty((len(rows), 3, *self.image_size), dtype=np.uint8)
         with torch.inference_mode():
@@ -179,6 +170,11 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         about: dict[str, Any] = {"sha256": sha256(self.checkpoint)}
         return about | ({"portraits": True} if self.portraits else {})
 
+    def _rows(self, X: object) -> np.ndarray:
+        card = self.card()
+        remedy = f"pass one embedding a row as {card.recognizer} makes them."
+        return embedding_rows("X", X, card.embedding_size, remedy)
+
     def _ready(self) -> tuple[torch.nn.Module, decoders.ModelCard, str]:
         if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
             raise InputError(
@@ -195,7 +191,7 @@ class FaceReconstructor(TransformerMixin, BaseEstimator):
         return decoder, card, device
 
     def _more_tags(self) -> dict[str, Any]:
-        return {"requires_fit": False, "bob_checkpoint_extension": ".png"}
+        return super()._more_tags() | {"bob_checkpoint_extension": ".png"}
 
 
 def torch_device(name: str) -> str:
@@ -227,17 +223,4 @@ def _check_recognizer(card: decoders.ModelCard, name: str | None, digest: str | 
         raise InputError(
             f"`recognizer` must be {card.recognizer!r}, for which the checkpoint was made, "
             f"got {name!r}; {remedy}"
-        )
-
-
-def _warn_of_scale(rows: np.ndarray, card: decoders.ModelCard) -> None:
-    """Warn of embeddings far from the scale that the decoder was trained on."""
-    if card.embedding_norm is None or not len(rows):
-        return
-    norm = float(np.median(np.linalg.norm(rows, axis=1)))
-    if not card.embedding_norm / 3 < norm < card.embedding_norm * 3:
-        warnings.warn(
-            f"`embeddings` should have norms near {card.embedding_norm:.3g}, as those of the "
-            f"training, got a median of {norm:.3g}; undo the normalisation, or scale them.",
-            stacklevel=3,
         )

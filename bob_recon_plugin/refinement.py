@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 from torch.nn import functional as F
 
 from ._files import sha256
 from ._memory import keep_freed_memory
-from ._validation import InputError, finite_matrix, one_of
+from ._rows import FixedTransformer, at_norm, embedding_rows
+from ._validation import InputError, one_of
 from .decoders import ModelCard
 from .recognizers import Recognizer, get, shared_module, verified
 from .recognizers.jitter import moved
@@ -27,7 +27,7 @@ _MOMENTA = (0.8, 0.95)  # of Adam: budgets are short
 _GAP = 0.5  # pixels between the eyes of decoder and recogniser
 
 
-class RefinedReconstructor(TransformerMixin, BaseEstimator):
+class RefinedReconstructor(FixedTransformer):
     """Refine the faces of a reconstructor by the gradient of the recogniser it inverts.
 
     For an attacker who holds the recognition model (white box). Each face is
@@ -148,10 +148,6 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
         judge = {"name": about.name, "sha256": sha256(verified(about, self.weights))}
         return self.reconstructor.describe() | {"refinement": parameters | {"recognizer": judge}}
 
-    def fit(self, X: object = None, y: object = None) -> RefinedReconstructor:
-        """Do nothing; there for scikit-learn."""
-        return self
-
     def validate(self) -> RefinedReconstructor:
         """Check parameters, reconstructor and recogniser, and load all weights.
 
@@ -171,13 +167,14 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
         self._ready()
         return self
 
-    def transform(self, embeddings: Any) -> np.ndarray:
+    def transform(self, X: Any) -> np.ndarray:
         """Reconstruct, then refine.
 
         Parameters
         ----------
-        embeddings : array, list of arrays, or SampleBatch, of shape (n, d)
-            As the recogniser gave them, not scaled.
+        X : array, list of arrays, or SampleBatch, of shape (n, d)
+            Embeddings, as for
+            :meth:`FaceReconstructor.transform <.reconstructor.FaceReconstructor.transform>`.
 
         Returns
         -------
@@ -189,14 +186,14 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
         FileNotFoundError, TypeError, ValueError
             As :meth:`validate`, and as the reconstructor.
         """
-        return self.transform_at(embeddings, [self.steps])[0]
+        return self.transform_at(X, [self.steps])[0]
 
-    def transform_at(self, embeddings: Any, budgets: Sequence[int]) -> list[np.ndarray]:
+    def transform_at(self, X: Any, budgets: Sequence[int]) -> list[np.ndarray]:
         """Reconstruct and refine with several budgets, for the work of the largest.
 
         Parameters
         ----------
-        embeddings : array, list of arrays, or SampleBatch, of shape (n, d)
+        X : array, list of arrays, or SampleBatch, of shape (n, d)
         budgets : sequence of int
             Each instead of ``steps``.
 
@@ -214,17 +211,21 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
         for budget in budgets:
             _check_count("budgets", budget)
         keep_freed_memory()
-        faces = self.reconstructor.transform(embeddings)
+        card = self.card()
+        rows = at_norm(self._rows(X), card.embedding_norm, card.recognizer)
+        faces = self.reconstructor.transform(rows)
         found = [faces.copy() for _ in budgets]
-        rows = finite_matrix(
-            "embeddings", embeddings, self.card().embedding_size, "pass one embedding a row."
-        )
         for start in range(0, len(rows) if any(budgets) else 0, self.batch_size):
             part = slice(start, start + self.batch_size)
             refined = self._refined(rows[part], faces[part], budgets, recognizer, decoder)
             for all_faces, batch in zip(found, refined, strict=True):
                 all_faces[part] = batch
         return found
+
+    def _rows(self, X: object) -> np.ndarray:
+        card = self.card()
+        remedy = f"pass one embedding a row as {card.recognizer} makes them."
+        return embedding_rows("X", X, card.embedding_size, remedy)
 
     def _refined(
         self,
@@ -290,7 +291,7 @@ class RefinedReconstructor(TransformerMixin, BaseEstimator):
             )
 
     def _more_tags(self) -> dict[str, Any]:
-        return {"requires_fit": False, "bob_checkpoint_extension": ".png"}
+        return super()._more_tags() | {"bob_checkpoint_extension": ".png"}
 
 
 class _Kept:

@@ -37,9 +37,25 @@ def path(tmp_path):
 
 
 def test_embeddings_are_mapped(path):
-    found = Adapter(path).transform([[1, 2, 3], [0, 0, 0]])
-    np.testing.assert_array_equal(found, [[1 + 3 + 10, 4 + 3 + 20], [10, 20]])
+    found = Adapter(path).transform([[1, 2, 3], [0, 1, 0]])
+    np.testing.assert_array_equal(found, [[1 + 3 + 10, 4 + 3 + 20], [10, 22]])
     assert found.dtype == np.float32
+
+
+def test_scaled_templates_are_mapped_as_those_of_the_source(path):
+    adapters.save(path, WEIGHT, BIAS, replace(CARD, source_norm=5.0))
+    with pytest.warns(UserWarning, match="embeddings of one should have norms near 5, got rows"):
+        found = Adapter(path).transform([[0.6, 0.8, 0], [300, 400, 0], [0, 6, 8]])
+    # (3, 4, 0) twice, as both are far from 5; a norm of 10 stays
+    np.testing.assert_allclose(found, [[13, 28], [13, 28], [18, 40]], rtol=1e-6)
+
+
+def test_a_file_without_the_norm_of_its_source_takes_rows_as_they_are(path):
+    with pytest.warns(UserWarning, match="nothing is known of the norms that embeddings of one"):
+        found = Adapter(path).transform([[300, 400, 0]])
+    np.testing.assert_array_equal(found, [[310, 820]])
+    with pytest.raises(ValueError, match="`source_norm` must be positive and finite, got 0"):
+        replace(CARD, source_norm=0)
 
 
 def test_it_is_small_and_the_file_is_read_once_a_process(path, monkeypatch):
@@ -226,6 +242,8 @@ def test_the_command_writes_an_adapter_that_works(sets, tmp_path):
     done = CliRunner().invoke(recon, chain)
     assert done.exit_code == 0, done.output
     card = Adapter(path).card()
+    here, _ = paired(FaceDataset(one), FaceDataset(two), 20)
+    assert card.source_norm == pytest.approx(np.linalg.norm(here, axis=2).mean())
     assert (card.source, card.target, card.source_sha256, card.target_sha256) == (
         "one",
         "two",

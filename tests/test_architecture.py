@@ -29,6 +29,7 @@ ROOMS = (
     ("statistics",),
     ("metrics",),
     ("scores",),
+    ("_rows",),
     ("data", "_ahead", "_files", "_geometry", "_memory", "_validation", "description"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

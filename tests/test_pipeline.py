@@ -341,10 +341,28 @@ def test_presented_faces_are_not_made_twice(checkpoint, tmp_path):
     assert (tmp_path / "faces/type1/k.png").exists()  # drawn again, not presented again
 
 
-@pytest.mark.parametrize("data", ["PCA", np.zeros((2, 2, 2)), np.zeros(0)])
-def test_a_template_without_embeddings_cannot_be_inverted(data):
-    with pytest.raises(TypeError, match="template 'k' must be a vector or a list of vectors"):
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        ("PCA", "str of entries of type <U"),
+        (np.zeros((2, 2, 2)), r"ndarray of shape \(2, 2, 2\)"),
+        (np.zeros(0), "ndarray of shape"),
+        (np.ones(3) * 1j, "ndarray of entries of type complex128"),
+        (np.ma.masked_equal([1, 2, 3], 2), "MaskedArray of masked entries"),
+    ],
+)
+def test_a_template_without_embeddings_cannot_be_inverted(data, kind):
+    message = f"template 'k' must be a vector or a list of vectors to be inverted, got {kind}"
+    with pytest.raises(TypeError, match=message):
         as_vectors(Sample(data, key="k"))
+
+
+def test_bits_stay_bits_until_a_step_says_what_they_are(checkpoint):
+    bits = np.array([True, False] * 4)
+    assert as_vectors(Sample(bits, key="k")).dtype == bool
+    template = Sample(bits, key="k", template_id="t", subject_id="s")
+    with pytest.raises(TypeError, match=r"`X` must be an array of numbers .* of type bool"):
+        presenter(checkpoint)("type1", [template])
 
 
 @pytest.mark.parametrize(

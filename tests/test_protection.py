@@ -600,8 +600,33 @@ def test_what_the_attack_must_know_is_told():
         attack.transform(np.ones((2, 64)), ["a"])
     with pytest.raises(ValueError, match="`X` must be finite"):
         attack.transform(np.full((2, 64), np.nan), ["a", "b"])
+    with pytest.raises(ValueError, match="`subjects` must be the owners of 2 embeddings, got none"):
+        ProtectTemplates(KEYED[0]).transform(np.ones((2, 64)))
+    with pytest.raises(TypeError, match="`scheme` must be a Scheme, got 'biohashing'"):
+        clone(attack).set_params(scheme="biohashing").transform(np.ones((2, 64)))
     with pytest.raises(ValueError, match="`embedding_norm` must be a positive number, got None"):
         InvertProtection(KEYED[0]).transform(np.ones((2, 64)))
+
+
+def test_a_scheme_without_a_key_needs_no_subjects():
+    step, x = ProtectTemplates(QuantisedEmbedding(bits=2)), drawn(3)
+    np.testing.assert_array_equal(step.transform(x), step.transform(x, ["a", "b", "c"]))
+
+
+@pytest.mark.parametrize("scheme", [BioHashing(bits=8), QuantisedEmbedding()], ids=repr)
+def test_only_the_direction_is_protected_and_there_must_be_one(scheme):
+    x = drawn(3)
+    for factor in (1e-6, 1e6):
+        np.testing.assert_array_equal(scheme.protect(factor * x, 7), scheme.protect(x, 7))
+    with pytest.raises(ValueError, match="`embeddings` must have a direction in each row, got"):
+        scheme.protect(0 * x, 7)
+
+
+def test_bits_of_a_template_may_be_booleans():
+    scheme, x = BioHashing(bits=8), drawn(3)
+    attack = InvertProtection(scheme, "normal", 0, SIZE, 1.0)
+    bits = scheme.protect(x, 7)
+    np.testing.assert_array_equal(attack.transform(bits > 0), attack.transform(bits))
 
 
 def test_the_unprotected_system_is_not_changed():

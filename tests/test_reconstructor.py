@@ -17,6 +17,7 @@ from bob.pipelines import Sample, SampleBatch, SampleSet
 from bob.pipelines.wrappers import estimator_requires_fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -151,14 +152,16 @@ def test_construction_reads_nothing():
     FaceReconstructor("/nowhere", batch_size=-3, device="abacus")
 
 
-def test_fit_does_nothing_and_loses_nothing(checkpoint, embeddings, faces):
+def test_fit_checks_its_rows_and_learns_nothing(checkpoint, embeddings, faces):
     estimator = FaceReconstructor(checkpoint)
     before = dict(vars(estimator))
-    assert estimator.fit(embeddings) is estimator
     assert estimator.fit() is estimator
     assert vars(estimator) == before
+    assert estimator.fit(embeddings) is estimator
+    assert vars(estimator) == before | {"n_features_in_": SIZE}
     assert np.array_equal(estimator.fit_transform(embeddings), faces)
-    assert vars(estimator) == before
+    with pytest.raises(ValueError, match=r"`X` must have shape \(n, 6\), got \(19, 5\)"):
+        estimator.fit(embeddings[:, :5])
 
 
 def test_the_estimator_stays_small_and_pickling_spares_it(checkpoint, embeddings, faces):
@@ -363,6 +366,9 @@ def nan_in_row_3():
     return x
 
 
+MASKED = np.ma.masked_equal([[1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 7]], 7)
+
+
 @pytest.mark.parametrize(
     ("embeddings", "error", "message"),
     [
@@ -370,9 +376,22 @@ def nan_in_row_3():
         (np.zeros(SIZE), ValueError, r"must have shape \(n, 6\), got \(6,\)"),
         (np.zeros((2, 1, SIZE)), ValueError, r"must have shape \(n, 6\), got \(2, 1, 6\)"),
         (np.zeros((2, 5)), ValueError, r"got \(2, 5\); pass one embedding a row as a makes them"),
-        ([[1.0], [1.0, 2.0]], TypeError, "`embeddings` must be an array of numbers"),
-        ([None], ValueError, r"must have shape \(n, 6\), got \(1,\)"),
-        ("face", TypeError, "`embeddings` must be an array of numbers"),
+        ([[1.0], [1.0, 2.0]], TypeError, "`X` must be an array of numbers"),
+        ([None], TypeError, r"got list \(entries of type object\)"),
+        ("face", TypeError, r"got str \(entries of type <U1\)"),
+        (np.full((2, SIZE), "1.5"), TypeError, r"got ndarray \(entries of type <U3\)"),
+        (np.ones((2, SIZE), object), TypeError, r"got ndarray \(entries of type object\)"),
+        (np.ones((2, SIZE), bool), TypeError, r"got ndarray \(entries of type bool\)"),
+        (np.ones((2, SIZE), complex), TypeError, r"got ndarray \(entries of type complex128\)"),
+        (MASKED, TypeError, r"got MaskedArray \(masked entries, which have no value\); pass one"),
+        ([*MASKED], TypeError, r"got list \(masked entries, which have no value\)"),
+        (SampleBatch([Sample(r) for r in MASKED]), TypeError, r"SampleBatch \(masked entries"),
+        (csr_matrix(np.ones((2, SIZE))), TypeError, r"got csr_matrix \(a sparse matrix\)"),
+        (
+            np.diag([1, 1, 0, 1, 1, 0]),
+            ValueError,
+            r"direction in each row, got only zeros in 2 of 6 rows \(first: row 2\)",
+        ),
     ],
 )
 def test_embeddings_of_no_use(checkpoint, embeddings, error, message):
@@ -381,13 +400,64 @@ def test_embeddings_of_no_use(checkpoint, embeddings, error, message):
     assert "\n" not in str(caught.value)
 
 
-def test_scaled_embeddings_are_noticed(tmp_path, embeddings):
-    norm = float(np.linalg.norm(embeddings, axis=1).mean())
-    path = made(tmp_path / "d", embedding_norm=norm)
-    estimator = FaceReconstructor(path)
-    with warnings.catch_warnings():
+# --- scale
+
+
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory):
+    """A reconstructor whose decoder was trained on embeddings of norm 8."""
+    path = made(tmp_path_factory.mktemp("scaled") / "d", embedding_norm=8.0)
+    return FaceReconstructor(path, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def far(scaled):
+    """Embeddings of norm 8, and their faces."""
+    x = np.random.default_rng(3).normal(size=(9, SIZE))
+    x = 8 * x / np.linalg.norm(x, axis=1, keepdims=True)
+    return x, scaled.transform(x)
+
+
+@pytest.mark.parametrize("factor", [1e-20, 1 / 8, 0.49, 2.01, 8, 1e20])
+def test_faces_do_not_depend_on_the_scale(scaled, far, factor):
+    x, faces = far
+    with pytest.warns(UserWarning, match="embeddings of a should have norms near 8, got") as said:
+        found = scaled.transform(factor * x)
+    assert len(said) == 1
+    assert_equal_up_to_rounding(found, faces)
+
+
+@pytest.mark.parametrize("factor", [0.51, 1, 1.99])
+def test_rows_near_the_norm_of_the_training_stay_as_they_are(scaled, far, factor):
+    x = (factor * far[0]).astype(np.float32)
+    network, _ = reconstructor.shared_decoder(scaled.checkpoint, "cpu")
+    with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("error")
-        estimator.transform(embeddings)
-        estimator.transform(embeddings[:0])
-    with pytest.warns(UserWarning, match="norms near .* undo the normalisation"):
-        estimator.transform(embeddings / 20)
+        found = scaled.transform(x)
+        scaled.transform(x[:0])
+        first = (255 * network(torch.from_numpy(x[:4]))).round().numpy()
+    assert np.array_equal(found[:4], first)
+
+
+def test_integer_codes_give_the_faces_of_what_they_round(scaled, far):
+    x, faces = far
+    codes = (127 * x / np.abs(x).max(axis=1, keepdims=True)).round().astype(np.int8)
+    with pytest.warns(UserWarning, match="only their direction is used"):
+        found = scaled.transform(codes)
+    assert np.abs(found.astype(int) - faces).mean() < 2
+
+
+@settings(max_examples=20)
+@given(st.lists(st.sampled_from([1 / 300, 0.6, 1, 1.7, 300]), min_size=9, max_size=9))
+@pytest.mark.filterwarnings("ignore:embeddings of a should")
+def test_a_row_is_scaled_whatever_stands_beside_it(scaled, far, factors):
+    x = far[0] * np.array(factors)[:, None]
+    alone = np.concatenate([scaled.transform(row[None]) for row in x])
+    assert_equal_up_to_rounding(scaled.transform(x), alone)
+
+
+def test_the_norms_of_a_decoder_that_knows_none_are_left(checkpoint, embeddings):
+    with pytest.warns(UserWarning, match="nothing is known of the norms .* of a have; pass them"):
+        found = FaceReconstructor(checkpoint).transform(3 * embeddings)
+    exact = 255 * decoders.load(checkpoint)[0](torch.from_numpy(3 * embeddings)).detach().numpy()
+    assert np.abs(found - exact).max() <= 0.5 + 1e-3

@@ -6,14 +6,12 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from bob.bio.base.pipelines import execute_pipeline_simple
 from bob.pipelines import Sample, SampleBatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 from sklearn.base import clone
 
 from bob_recon_plugin import recognizers, scores
@@ -30,26 +28,6 @@ from tests.faces import demo_faces
 OVER = ("embedding", "pixels")
 
 
-def write_recognizer(path, seed: int = 0):
-    """The toy recogniser as an ONNX file, and its description under the name of toy.decoder."""
-    flatten = helper.make_node("Flatten", ["x"], ["flat"])
-    project = helper.make_node("MatMul", ["flat", "p"], ["y"])
-    matrix = numpy_helper.from_array(toy.projection(seed).astype("f4"), "p")
-    sides = ["n", 3, toy.SIDE, toy.SIDE]
-    graph = helper.make_graph(
-        [flatten, project],
-        "toy",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, sides)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", toy.SIZE])],
-        [matrix],
-    )
-    opset = [helper.make_opsetid("", 13)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
-    return recognizers.from_onnx(
-        path, name="toy", mean=127.5, scale=1.0, cropped_positions=toy.POSITIONS
-    )
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("refinement")
@@ -57,7 +35,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recognizer(folder):
-    return write_recognizer(folder / "toy.onnx")
+    return toy.write_recognizer(folder / "toy.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -465,7 +443,7 @@ def test_wrong_parameters_are_told_before_any_work(refined, change, message):
 
 
 def test_another_recogniser_is_refused(refined, folder, recognizer):
-    other = write_recognizer(folder / "other.onnx", seed=1)
+    other = toy.write_recognizer(folder / "other.onnx", seed=1)
     told = (
         rf"`recognizer` must be toy \({recognizer.sha256}\), for which the checkpoint was made, "
         rf"got toy \({other.sha256}\); refine with that one, or not\."
@@ -499,7 +477,7 @@ def test_a_recogniser_of_other_crops_is_refused(refined, recognizer, change):
 
 
 def test_a_file_that_changes_is_refused(refined, folder):
-    own = write_recognizer(folder / "changing.onnx")
+    own = toy.write_recognizer(folder / "changing.onnx")
     with (folder / "changing.onnx").open("ab") as stream:
         stream.write(b"\0")
     with pytest.raises(ValueError, match="`weights` of toy must have SHA-256"):
@@ -508,7 +486,7 @@ def test_a_file_that_changes_is_refused(refined, folder):
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 3)), np.full((2, toy.SIZE), np.nan)])
 def test_embeddings_are_checked(refined, wrong):
-    with pytest.raises(ValueError, match="`embeddings` must"):
+    with pytest.raises(ValueError, match="`X` must"):
         refined().transform(wrong)
 
 

@@ -433,8 +433,12 @@ def test_a_training_behind_a_leak_is_one_of_its_own(dataset, tmp_path):
     _, card = load(whole)
     assert "behind [ProtectTemplates(scheme=BioHashing(bits=512))" in card.preset
     assert "nobody': 0" in card.preset
+    assert card.embedding_norm == pytest.approx(20, rel=1e-5)  # of what the decoder saw
     plain = train(dataset, tmp_path / "plain", plan())
     assert "behind" not in load(plain)[1].preset
+    of_faces = np.linalg.norm(dataset.embeddings[:, 0], axis=1).mean()
+    assert load(plain)[1].embedding_norm == pytest.approx(of_faces)
+    assert abs(of_faces - 20) > 0.1
     # what was kept is read, not made again
     kept = np.load(tmp_path / "whole" / "leaked.npy")
     np.save(tmp_path / "whole" / "leaked.npy", np.zeros_like(kept))

@@ -8,19 +8,23 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 from bob.bio.base.algorithm import Distance
 from bob.bio.base.pipelines import Database, PipelineSimple, execute_pipeline_simple
 from bob.pipelines import DelayedSample, SampleSet, wrap
+from onnx import TensorProto, helper, numpy_helper
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline
+
+from bob_recon_plugin.recognizers import Recognizer, from_onnx
 
 SIDE, SIZE = 16, 8
 POSITIONS = {"reye": (5.0, 5.0), "leye": (5.0, 10.0)}
 
 
-def projection(seed: int = 0) -> np.ndarray:
-    """Fixed matrix of shape (3 * 16 * 16, 8)."""
-    return np.random.default_rng(seed).standard_normal((3 * SIDE * SIDE, SIZE)) / 100
+def projection(seed: int = 0, size: int = SIZE) -> np.ndarray:
+    """Fixed matrix of shape (3 * 16 * 16, size)."""
+    return np.random.default_rng(seed).standard_normal((3 * SIDE * SIDE, size)) / 100
 
 
 class ToyRecognizer(TransformerMixin, BaseEstimator):
@@ -182,3 +186,20 @@ def run(pipeline, output: Path, database=None, client=None, **options) -> list[d
     )
     with open(output / "scores-dev.csv", newline="") as handle:
         return list(csv.DictReader(handle))
+
+
+def write_recognizer(path: Path, seed: int = 0, size: int = SIZE) -> Recognizer:
+    """Write the toy recogniser as an ONNX file; its description, under the name of the decoder."""
+    flatten = helper.make_node("Flatten", ["x"], ["flat"])
+    project = helper.make_node("MatMul", ["flat", "p"], ["y"])
+    matrix = numpy_helper.from_array(projection(seed, size).astype("f4"), "p")
+    graph = helper.make_graph(
+        [flatten, project],
+        "toy",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", size])],
+        [matrix],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return from_onnx(path, name="toy", mean=127.5, scale=1.0, cropped_positions=POSITIONS)

@@ -30,8 +30,8 @@ class ModelCard:
     recognizer_sha256 : str or None
         SHA-256 of that model's weights, 64 hexadecimal digits. None when unknown.
     embedding_norm : float or None
-        Mean Euclidean norm of the training embeddings, to notice templates
-        that were scaled (to unit length, most often) before they were stored.
+        Mean Euclidean norm of the embeddings that the decoder was trained on. Templates that were
+        scaled (to unit length, into 8 bits) before they were stored are brought to it.
     positions : dict
         ``{"reye": (y, x), "leye": (y, x)}`` in pixels of the decoder's image.
     training_data : str

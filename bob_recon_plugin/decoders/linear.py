@@ -111,7 +111,7 @@ class LinearDecoder(nn.Module):
         A. E. Hoerl, R. W. Kennard, "Ridge regression: biased estimation for
         nonorthogonal problems", Technometrics 12(1), 1970, eq. 2.1.
         """
-        rows = finite_matrix("embeddings", embeddings, None, "pass one raw embedding a face.")
+        rows = finite_matrix("embeddings", embeddings, None, "pass one embedding a face.")
         _check_fit(rows, faces, alpha, block_size)
         x = torch.from_numpy(rows).double()
         mean = x.mean(0)

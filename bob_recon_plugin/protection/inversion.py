@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
 
+from .._rows import FixedTransformer
 from .._validation import InputError, finite_matrix
 from .comparison import check
 from .estimates import estimate
@@ -16,7 +16,7 @@ from .scheme import Scheme
 from .similarity import unit
 
 
-class InvertProtection(TransformerMixin, BaseEstimator):
+class InvertProtection(FixedTransformer):
     """Estimate the embeddings behind protected templates.
 
     The attacker knows the scheme, holds protected templates, and has no face
@@ -92,17 +92,13 @@ class InvertProtection(TransformerMixin, BaseEstimator):
         """Make the inversion whose estimates a decoder's :class:`ModelCard` asks for."""
         return cls(scheme, scenario, seed, card.embedding_size, card.embedding_norm)
 
-    def fit(self, X: object = None, y: object = None) -> InvertProtection:
-        """Do nothing; there for scikit-learn."""
-        return self
-
     def transform(self, X: np.ndarray, subjects: Sequence[object] | None = None) -> np.ndarray:
         """Estimate embeddings.
 
         Parameters
         ----------
         X : array-like of shape (n, m)
-            Protected templates.
+            Protected templates; bits may be booleans.
         subjects : sequence of n subject ids
             Whose templates they are. Not needed where the scenario is
             "normal", or the scheme has no key.
@@ -118,19 +114,20 @@ class InvertProtection(TransformerMixin, BaseEstimator):
             For templates or subjects of another type or number, or no
             `embedding_norm`.
         """
-        rows = finite_matrix("X", X, None, "pass one protected template a row.")
+        check(self.scheme, self.scenario)
+        rows = self._checked(X)
         if self.embedding_norm is None or not self.embedding_norm > 0:
             raise InputError(
                 f"`embedding_norm` must be a positive number, got {self.embedding_norm}; take that "
                 "of the decoder's card, or the mean norm of the recogniser's embeddings."
             )
-        self._check_length(rows)
         found = np.empty((len(rows), self.embedding_size), dtype=np.float32)
         for key, owned in places(self._keys(len(rows), subjects)).items():
             found[owned] = estimate(self.scheme, rows[owned], key, self.embedding_size)
         return unit(found) * np.float32(self.embedding_norm)
 
-    def _check_length(self, rows: np.ndarray) -> None:
+    def _rows(self, X: object) -> np.ndarray:
+        rows = finite_matrix("X", X, None, "pass one protected template a row.", bits=True)
         one = np.ones((1, self.embedding_size), np.float32)
         length = self.scheme.protect(one, attackers_key(self.seed)).shape[1]
         if rows.shape[1] != length:
@@ -138,6 +135,7 @@ class InvertProtection(TransformerMixin, BaseEstimator):
                 f"`X` must be templates of {self.scheme!r}, of length {length}, got "
                 f"{rows.shape[1]}; name the scheme that the system has."
             )
+        return rows
 
     def _keys(self, n: int, subjects: Sequence[object] | None) -> list[int]:
         """Keys under which to invert each of n templates."""
@@ -149,6 +147,3 @@ class InvertProtection(TransformerMixin, BaseEstimator):
                 f"`subjects` must be the owners of {n} templates, got {told}; their keys decide."
             )
         return [subjects_key(self.seed, subject) for subject in subjects]
-
-    def _more_tags(self) -> dict[str, Any]:
-        return {"requires_fit": False}

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._validation import InputError, finite_matrix
+from .._rows import embedding_rows
+from .._validation import InputError
 
 
 class Scheme(ABC):
@@ -31,7 +32,7 @@ class Scheme(ABC):
         Parameters
         ----------
         embeddings : array-like of shape (n, d)
-            Finite, as the recogniser gave them.
+            Finite and not zero, of any length in space.
         key : int
             Not negative; the same key gives the same templates, in every process.
 
@@ -42,7 +43,7 @@ class Scheme(ABC):
         Raises
         ------
         TypeError, ValueError
-            For embeddings of another type or shape, not finite, or too short.
+            For embeddings of another type or shape, not finite, zero, or of too few dimensions.
         """
 
     @abstractmethod
@@ -61,8 +62,8 @@ class Scheme(ABC):
 
 
 def checked(embeddings: object) -> np.ndarray:
-    """Return embeddings as a finite float32 array of shape (n, d)."""
-    return finite_matrix(
+    """Return embeddings as a finite float32 array of shape (n, d), none of zeros alone."""
+    return embedding_rows(
         "embeddings", embeddings, None, "pass one embedding a row as the recogniser makes them."
     )
 

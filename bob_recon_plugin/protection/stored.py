@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._validation import InputError, finite_matrix
+from .._rows import FixedTransformer, embedding_rows
+from .._validation import InputError
 from .comparison import SCENARIOS, check
 from .keys import places, subjects_key
 from .scheme import Scheme
 
 
-class ProtectTemplates(TransformerMixin, BaseEstimator):
+class ProtectTemplates(FixedTransformer):
     """Protect embeddings, each under the key of its subject.
 
     With :class:`InvertProtection` behind it, it makes of an attacker's own faces what such
@@ -40,25 +39,45 @@ class ProtectTemplates(TransformerMixin, BaseEstimator):
         self.scheme = scheme
         self.seed = seed
 
-    def fit(self, X: object = None, y: object = None) -> ProtectTemplates:
-        """Do nothing; there for scikit-learn."""
-        return self
+    def transform(self, X: np.ndarray, subjects: Sequence[object] | None = None) -> np.ndarray:
+        """Protect embeddings.
 
-    def transform(self, X: np.ndarray, subjects: Sequence[object]) -> np.ndarray:
-        """Protect embeddings of shape (n, d), of n subjects: float32 of shape (n, m)."""
-        rows = finite_matrix("X", X, None, "pass one embedding a row.")
-        if len(subjects) != len(rows):
-            raise InputError(
-                f"`subjects` must be the owners of {len(rows)} embeddings, got {len(subjects)}."
-            )
-        keys = [subjects_key(self.seed, subject) for subject in subjects]
-        groups = places(keys).items() if self.scheme.keyed else [(0, [*range(len(rows))])]
-        hashed = [(owned, self.scheme.protect(rows[owned], key)) for key, owned in groups]
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Integers or floats; only directions count.
+        subjects : sequence of n subject ids
+            Whose embeddings they are. Not needed where the scheme has no key.
+
+        Returns
+        -------
+        float32 ndarray of shape (n, m)
+
+        Raises
+        ------
+        TypeError, ValueError
+            For embeddings or subjects of another type or number.
+        """
+        check(self.scheme, SCENARIOS[0])
+        rows = self._checked(X)
+        keys = self._keys(len(rows), subjects)
+        hashed = [
+            (owned, self.scheme.protect(rows[owned], key)) for key, owned in places(keys).items()
+        ]
         size = hashed[0][1].shape[1] if hashed else 0
         found = np.empty((len(rows), size), dtype=np.float32)
         for owned, protected in hashed:
             found[owned] = protected
         return found
 
-    def _more_tags(self) -> dict[str, Any]:
-        return {"requires_fit": False}
+    def _rows(self, X: object) -> np.ndarray:
+        return embedding_rows("X", X, None, "pass one embedding a row.")
+
+    def _keys(self, n: int, subjects: Sequence[object] | None) -> list[int]:
+        """Keys under which to protect each of n embeddings."""
+        if subjects is None and not self.scheme.keyed:
+            return [0] * n
+        if subjects is None or len(subjects) != n:
+            told = "none" if subjects is None else len(subjects)
+            raise InputError(f"`subjects` must be the owners of {n} embeddings, got {told}.")
+        return [subjects_key(self.seed, s) if self.scheme.keyed else 0 for s in subjects]

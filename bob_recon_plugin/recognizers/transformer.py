@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
 from .._files import sha256
-from .._validation import InputError, InputTypeError
+from .._validation import InputError, InputTypeError, real_numbers
 from ._description import Recognizer
 from ._weights import locate, stamp, verified
 from .loading import load_module
@@ -82,7 +82,11 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X: Any = None, y: Any = None) -> RecognizerTransformer:
-        """Do nothing: the weights are fixed."""
+        """Check ``X``, if it is given: the weights are fixed."""
+        if X is not None:
+            recognizer = get(self.recognizer)
+            for i in range(len(X)):
+                _checked(X[i], i, recognizer)
         return self
 
     def transform(self, X: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
@@ -134,7 +138,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         return about
 
     def _more_tags(self) -> dict[str, Any]:
-        return {"requires_fit": False}
+        return {"requires_fit": False, "preserves_dtype": []}
 
 
 def _device(name: str) -> torch.device:
@@ -149,13 +153,14 @@ def _device(name: str) -> torch.device:
 
 
 def _checked(face: Any, index: int, recognizer: Recognizer) -> np.ndarray:
-    array = np.asarray(face)
     shape = (3, *recognizer.image_size)
-    if array.dtype.kind not in "uif":
+    try:
+        array = real_numbers(face)
+    except TypeError as error:
         raise InputTypeError(
             f"`X[{index}]` must be an array of numbers of shape {shape}, got "
-            f"{type(face).__name__}; drop images that were not cropped."
-        )
+            f"{type(face).__name__} ({error}); drop images that were not cropped."
+        ) from error
     if array.shape != shape:
         raise InputError(
             f"`X[{index}]` must have shape {shape} for {recognizer.name}, got {array.shape}; "

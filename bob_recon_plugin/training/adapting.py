@@ -200,6 +200,7 @@ def adapt(
         cosine=found.cosine,
         data=one.about or one.source,
         versions=versions(),
+        source_norm=float(np.linalg.norm(_rows(here), axis=1).mean()),
     )
     save(path, found.weight, found.bias, card)
     return card

@@ -181,7 +181,8 @@ def train_linear(dataset: FaceDataset, output: Path, alpha: float, force: bool =
     run_record.claim(output, identity, _kept(output), force)
     rows = np.flatnonzero(~dataset.validation)
     decoder = LinearDecoder.fit(dataset.embeddings[rows, 0], dataset.faces(rows), alpha=alpha)
-    card = replace(_card(dataset, f"ridge, alpha {alpha:g}"), judge=NONE)
+    preset = f"ridge, alpha {alpha:g}"
+    card = replace(_card(dataset, preset, dataset.embeddings[:, 0]), judge=NONE)
     return save(output / DECODER, decoder, card)
 
 
@@ -327,7 +328,7 @@ def _keep(
     metrics["training: minutes"] = round(module.minutes, 1)
     versions = {**run_record.versions(), "device": _device_name(module.device, plan.devices)}
     card = replace(
-        _card(dataset, preset),
+        _card(dataset, preset, module.batches.embeddings[:, 0].cpu().numpy()),
         judge=judge.name,
         judge_sha256=judge.sha256,
         metrics=metrics,
@@ -343,7 +344,8 @@ def _device_name(device: torch.device, devices: int) -> str:
     return f"{devices} x CPU, {torch.get_num_threads()} threads"
 
 
-def _card(dataset: FaceDataset, preset: str) -> ModelCard:
+def _card(dataset: FaceDataset, preset: str, seen: np.ndarray) -> ModelCard:
+    """Card of a decoder that saw embeddings of shape (n, d): those of the faces, or leaked ones."""
     about = dataset.about
     held_out = int(dataset.validation.sum())
     licence = "as the recognition model it inverts"
@@ -353,7 +355,7 @@ def _card(dataset: FaceDataset, preset: str) -> ModelCard:
         recognizer=about.recognizer,
         recognizer_sha256=about.recognizer_sha256,
         embedding_size=about.embedding_size,
-        embedding_norm=float(np.linalg.norm(dataset.embeddings[:, 0], axis=1).mean()),
+        embedding_norm=float(np.linalg.norm(seen, axis=1).mean()),
         positions=dict(about.positions),
         training_data=f"{len(dataset) - held_out} faces, {held_out} held out; {about.about}",
         preset=preset,
