@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ._validation import InputError
+from ._weights_files import read_weights
 from .decoders.card import FFHQ_POSITIONS
 from .losses import ssim
 from .originals import Positions, crop
@@ -122,6 +123,8 @@ def _lpips(originals: np.ndarray, reconstructions: np.ndarray) -> Measure:
     if not lpips_weights().is_file():
         note = f"not measured: {_LPIPS_FILE} is not in the folder of torch's checkpoints"
         return Measure("LPIPS", None, None, note)
+    # torchvision opens the file without asking for tensors alone
+    read_weights(lpips_weights(), "weights of LPIPS", f"remove {lpips_weights()}.")
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     network = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)

@@ -21,7 +21,7 @@ from .._validation import InputError, existing_file, one_of
 from ..decoders import DSCasConv, GeneratorPrior, LinearDecoder, ModelCard, NbNet, save
 from ..decoders.mobilestylegan import shared_generator
 from .batches import FaceBatches
-from .callbacks import KeepBest, KeepState, Log, Progress, Samples
+from .callbacks import KeepBest, KeepState, Log, Progress, Samples, TensorsAlone
 from .dataset import FaceDataset
 from .inversion import Inversion
 from .judge import FILE_NAME as WANTED
@@ -292,6 +292,7 @@ def _trainer(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge, goal:
         enable_model_summary=False,
         enable_checkpointing=False,
         callbacks=[*callbacks, KeepState(output / STATE)],
+        plugins=[TensorsAlone()],
     )
 
 
