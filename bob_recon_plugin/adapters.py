@@ -25,6 +25,7 @@ from safetensors.numpy import save as serialize
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from ._files import whole_or_nothing
+from ._json import check_types, parse
 from ._validation import InputError, existing_file, finite_matrix
 from .recognizers import Identity
 
@@ -35,6 +36,13 @@ _VERSION_KEY = "bob_recon_plugin.adapter.format"
 _CARD_KEY = "bob_recon_plugin.adapter.card"
 _REMEDY = "give a file that `bob bio recon adapt` wrote."
 _LOADING = threading.Lock()
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("source", "target", "data"), str),
+    **dict.fromkeys(("source_sha256", "target_sha256"), str | None),
+    **dict.fromkeys(("source_size", "target_size", "faces"), int),
+    **dict.fromkeys(("alpha", "cosine"), int | float),
+    "versions": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,9 @@ class AdapterCard:
     cosine: float
     data: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_types(self, _KINDS)
 
 
 def save(
@@ -250,7 +261,7 @@ def _card(file: Any, path: object) -> AdapterCard:
             f"got {metadata.get(_VERSION_KEY)} in {path}; use the release that wrote it."
         )
     try:
-        return AdapterCard(**json.loads(metadata[_CARD_KEY]))
+        return AdapterCard(**parse(metadata[_CARD_KEY]))
     except (TypeError, ValueError) as error:
         raise _no_adapter(path, f"its card cannot be read ({error})") from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ._files import whole_or_nothing
+from ._json import read
 from ._validation import InputError
 
 FILE_NAME = "recon-run.json"
@@ -100,7 +101,7 @@ def claim(
 
 def _refuse_another(path: Path, identity: dict[str, Any], remedy: str) -> None:
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))["identity"]
+        recorded = dict(read(path)["identity"])
     except (ValueError, KeyError, TypeError) as error:
         raise StaleOutputError(
             f"{path} must be the record of an earlier run, got a file that cannot be read "

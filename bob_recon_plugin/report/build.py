@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from bob_recon_plugin._files import whole_or_nothing
+from bob_recon_plugin.database._images import load_image
 from bob_recon_plugin.originals import Originals, reopen, source_of
 from bob_recon_plugin.results import Run, open_run
 from bob_recon_plugin.run_record import versions
@@ -200,8 +200,7 @@ def _pairs(
         path = verdict.run.face(probe)
         if not path.is_file():
             continue
-        with Image.open(path) as face:
-            made = np.asarray(face.convert("RGB")).transpose(2, 0, 1)
+        made = load_image(path)
         source = target if attack == TYPE_I else source_of(probe, attack)
         original = originals.get(source, (made.shape[1], made.shape[2]))
         if original is not None:

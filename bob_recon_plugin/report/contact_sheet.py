@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .._files import whole_or_nothing
 from .._validation import InputError
+from ..database._images import load_image
 from ..originals import crop, shrunk
 
 logger = logging.getLogger(__name__)
@@ -125,8 +126,8 @@ class ContactSheet:
                     sheet.paste(face, (left, top))
                 elif attack in person.shown:
                     key, score = person.shown[attack]
-                    with Image.open(faces / f"{key}.png") as face:
-                        sheet.paste(face.convert("RGB").resize((_SIDE, _SIDE)), (left, top))
+                    face = Image.fromarray(load_image(faces / f"{key}.png").transpose(1, 2, 0))
+                    sheet.paste(face.resize((_SIDE, _SIDE)), (left, top))
                     opens = score >= threshold
                     text = f"{score:.2f} {'accepted' if opens else 'rejected'}"
                     colour = _ACCEPTED if opens else _REJECTED

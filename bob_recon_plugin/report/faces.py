@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bob_recon_plugin.database._images import load_image
 from bob_recon_plugin.originals import Originals, source_of
 from bob_recon_plugin.verdict import TYPE_I, Verdict
 
@@ -139,8 +140,7 @@ def _file(path: Path, cache: dict[str, str]) -> str:
     if str(path) not in cache:
         face = None
         if path.is_file():
-            with Image.open(path) as opened:
-                face = opened.convert("RGB")
+            face = Image.fromarray(load_image(path).transpose(1, 2, 0))
         cache[str(path)] = _uri(face)
     return cache[str(path)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import tarfile
@@ -10,18 +11,26 @@ import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
+import h5py
 import numpy as np
 import onnx
 import pytest
 import torch
 from bob.bio.face.embeddings.pytorch import PyTorchModel
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from safetensors.numpy import save_file
 from torch import nn
 
-from bob_recon_plugin import recognizers
+from bob_recon_plugin import adapters, decoders, recognizers, run_record
 from bob_recon_plugin._validation import InputError
+from bob_recon_plugin.checkpoints import Checkpoints
+from bob_recon_plugin.database._images import load_image, load_member
 from bob_recon_plugin.losses import Perceptual
+from bob_recon_plugin.results import open_run
 from bob_recon_plugin.training.callbacks import TensorsAlone
+from bob_recon_plugin.training.dataset import FaceDataset, read_card, write_card, write_shard
+from bob_recon_plugin.training.sources import open_source
 
 SIDE = 8
 
@@ -426,3 +435,227 @@ def test_a_bob_model_that_runs_a_file_is_refused_until_its_user_loads_it(tmp_pat
     assert not marker.exists()
     bob._load_model()
     assert recognizers.from_bob(bob)(torch.zeros(1, 3, 1, 1)).shape == (1, 3)
+
+
+# -- cards, records, tables ------------------------------------------------------------------
+
+DEEP = "[" * 100_000 + "]" * 100_000
+CARD = {"recognizer": "a", "embedding_size": 4}
+
+
+def decoder_card(folder: Path, text: str) -> None:
+    keys = {"bob_recon_plugin.format": "1", "bob_recon_plugin.card": text}
+    save_file({"w": np.zeros(1, np.float32)}, folder / "f", keys)
+    decoders.read_card(folder / "f")
+
+
+def adapter_card(folder: Path, text: str) -> None:
+    keys = {"bob_recon_plugin.adapter.format": "1", "bob_recon_plugin.adapter.card": text}
+    save_file({"w": np.zeros(1, np.float32)}, folder / "f", keys)
+    adapters.read_card(folder / "f")
+
+
+def dataset_card(folder: Path, text: str) -> None:
+    (folder / "dataset.json").write_text(text)
+    read_card(folder)
+
+
+def earlier_run(folder: Path, text: str) -> None:
+    (folder / "recon-run.json").write_text(text)
+    run_record.claim(folder, {}, [], force=False)
+
+
+def reported_run(folder: Path, text: str) -> None:
+    columns = "probe_subject_id,probe_template_id,bio_ref_subject_id,bio_ref_template_id,score"
+    rows = ["a,a/1,a,a/0,0.9,", "b,b/1,a,a/0,0.1,", "a,type1/a/1,a,a/0,0.8,type1"]
+    table = "\n".join([columns + ",probe_attack_type", *rows]) + "\n"
+    (folder / "scores-dev.csv").write_text(table)
+    (folder / "recon-run.json").write_text(text)
+    open_run(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DEEP,
+        json.dumps({**CARD, "metrics": {"x": float("nan")}}),
+        json.dumps({**CARD, "embedding_norm": 0}).replace("0", "1e999"),
+        json.dumps([CARD]),
+        "null",
+        "1" * 10_000,
+        '{"identity": [1]}',
+        '{"identity": 5}',
+        json.dumps({**CARD, "preset": 5}),
+        json.dumps({**CARD, "positions": {"reye": [1, 1e400], "leye": [1, 2]}}),
+    ],
+    ids=["deep", "nan", "infinite", "list", "null", "long", "listed", "number", "kind", "eyes"],
+)
+@pytest.mark.parametrize(
+    "read", [decoder_card, adapter_card, dataset_card, earlier_run, reported_run]
+)
+def test_json_of_strangers_is_told_in_a_sentence(tmp_path, read, text):
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, text)
+    assert " must " in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["card", "threat", "versions", "database", "decoder"])
+def test_parts_of_a_record_are_objects(tmp_path, part):
+    outer = {"identity": {part: [1]}} if part in ("database", "decoder") else {part: [1]}
+    with pytest.raises(InputError, match=f"{part} holds list, not an object"):
+        reported_run(tmp_path, json.dumps({"identity": {}, **outer}))
+
+
+@pytest.mark.parametrize("name", ["../../x", "type1/../../x", "/etc/x", "a\0b"])
+def test_an_identifier_of_a_score_file_stays_among_the_faces(tmp_path, name):
+    reported_run(tmp_path, '{"identity": {}}')
+    run = open_run(tmp_path)
+    assert run.face("type1/a/1") == tmp_path / "faces" / "type1" / "a" / "1.png"
+    with pytest.raises(InputError, match=r"names of images must stay in .*faces"):
+        run.face(name)
+
+
+# -- checkpoints -----------------------------------------------------------------------------
+
+
+def checkpoint(folder: Path) -> tuple[Checkpoints, Path]:
+    kept = Checkpoints(folder / "kept")
+    kept.save("probes", ["a", "b"], [np.zeros(3), np.ones(3)])
+    return kept, kept.path("probes", ["a", "b"])
+
+
+def test_a_checkpoint_holds_no_pickle(tmp_path, caplog):
+    kept = Checkpoints(tmp_path)
+    kept.save("probes", ["a", "b"], [{"any": "object"}, np.ones(3)])
+    assert "features must be arrays of numbers, got object" in caplog.text
+    kept.save("ragged", ["a", "b"], [np.zeros((0, 2)), np.ones((2, 1, 3))])
+    found = kept.load("ragged", ["a", "b"])
+    assert [each.shape for each in found] == [(0, 2), (2, 1, 3)]
+    for file in tmp_path.rglob("*.h5"):
+        assert b"numpy" not in file.read_bytes()
+
+
+def test_a_pickle_in_a_checkpoint_is_not_opened(tmp_path, marker):
+    kept, path = checkpoint(tmp_path)
+    with h5py.File(path, "a") as file:
+        del file["embeddings"]
+        content = np.frombuffer(pickle.dumps([Mkdir(marker)] * 2), np.uint8)
+        file.create_dataset("pickled", data=content)
+        file.attrs["format"] = 1
+    assert kept.load("probes", ["a", "b"]) is None
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("kind", ["huge", "external link", "external bytes", "virtual", "text"])
+def test_a_checkpoint_takes_no_more_than_it_has(tmp_path, kind, caplog):
+    kept, path = checkpoint(tmp_path)
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["secret"] = np.zeros((2, 3))
+    with h5py.File(path, "a") as file:
+        del file["embeddings"]
+        if kind == "huge":
+            file.create_dataset("embeddings", (2**40, 3), chunks=(1, 3))
+        if kind == "external link":
+            file["embeddings"] = h5py.ExternalLink(str(other), "secret")
+        if kind == "external bytes":
+            where = [(str(other), 0, 48)]
+            file.create_dataset("embeddings", (2, 3), dtype="f8", external=where)
+        if kind == "virtual":
+            layout = h5py.VirtualLayout((2, 3), dtype="f8")
+            layout[:] = h5py.VirtualSource(str(other), "secret", (2, 3))
+            file.create_virtual_dataset("embeddings", layout)
+        if kind == "text":
+            file["embeddings"] = ["a", "b"]
+    assert kept.load("probes", ["a", "b"]) is None
+    assert "is damaged" in caplog.text
+
+
+# -- images and prepared faces ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["face.png", "face.jpg", "face.eps"])
+def test_postscript_is_no_image_whatever_its_name(tmp_path, monkeypatch, name):
+    from PIL import EpsImagePlugin
+
+    never = lambda *_, **__: pytest.fail("Ghostscript was called")  # noqa: E731
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", never)
+    Image.new("RGB", (8, 8)).save(tmp_path / name, format="EPS")
+    with pytest.raises(InputError, match="`image` must be a readable image file"):
+        load_image(tmp_path / name)
+
+
+def test_a_picture_of_too_many_pixels_is_told(tmp_path):
+    header = b"P5 100000 100000 255\n"
+    (tmp_path / "bomb.pgm").write_bytes(header)
+    with pytest.raises(InputError, match="could be decompression bomb"):
+        load_image(tmp_path / "bomb.pgm")
+
+
+def bomb(path: Path, size: int) -> None:
+    """An image member that says to be larger than it is."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/1.png", b"x" * 100)
+    content = bytearray(path.read_bytes())
+    at = content.rfind(b"PK\x01\x02")
+    content[at + 24 : at + 28] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+def test_an_image_in_an_archive_has_a_limit(tmp_path):
+    path = tmp_path / "faces.zip"
+    bomb(path, 2**31)
+    with pytest.raises(InputError, match=r"at most 256 MiB, got a/1\.png in .* of 2048"):
+        load_member(str(path), "a/1.png")
+    with pytest.raises(InputError, match="images of at most 256 MiB"):
+        open_source(path).sample("a/1.png").data  # noqa: B018
+    bomb(path, 200)
+    with pytest.raises(InputError, match=r"must (hold whole images|be a readable image)"):
+        load_member(str(path), "a/1.png")
+
+
+def test_links_and_devices_of_a_tar_are_no_images(tmp_path):
+    path = tmp_path / "faces.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, kind in (("l.png", tarfile.SYMTYPE), ("d.png", tarfile.CHRTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
+    with pytest.raises(InputError, match="`source` must hold images"):
+        open_source(path)
+
+
+def prepared(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    faces = rng.integers(0, 256, (3, 3, 8, 8), dtype=np.uint8)
+    write_shard(folder, 0, ["a", "b", "c"], faces, rng.normal(size=(3, 2, 4)))
+    about = {"recognizer": "x", "recognizer_sha256": None, "embedding_size": 4}
+    eyes = {"reye": (2.0, 2.0), "leye": (2.0, 6.0)}
+    write_card(folder, **about, image_size=(8, 8), positions=eyes, crop="aligned", source="s")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["pickle", "archive", "huge"])
+@pytest.mark.parametrize("which", ["faces", "embeddings"])
+def test_prepared_faces_are_numbers_alone(tmp_path, marker, which, kind):
+    path = prepared(tmp_path) / f"shard-00000.{which}.npy"
+    if kind == "pickle":
+        np.save(path, np.array([Mkdir(marker)], dtype=object), allow_pickle=True)
+    if kind == "archive":
+        with path.open("wb") as stream:
+            np.savez(stream, np.zeros(3))
+    if kind == "huge":
+        content = path.read_bytes()
+        path.write_bytes(
+            content.replace(b"(3, ", b"(9" + b"9" * 10 + b", ").replace(b" " * 10, b"", 1)
+        )
+    with pytest.raises(InputError, match=r"must (have whole shards|hold one array)"):
+        FaceDataset(tmp_path)
+    assert not marker.exists()
+
+
+def test_keys_of_prepared_faces_are_texts(tmp_path):
+    prepared(tmp_path)
+    (tmp_path / "shard-00000.json").write_text('{"keys": [1, 2, 3], "bad": []}')
+    with pytest.raises(InputError, match=r"`shard` must be readable.*a key is no text"):
+        FaceDataset(tmp_path)
