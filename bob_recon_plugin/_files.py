@@ -8,7 +8,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from ._validation import InputError
 
 _BLOCK = 1 << 20
 
@@ -36,6 +38,23 @@ def sha256(path: str | os.PathLike[str]) -> str:
     file = Path(path).expanduser().resolve()
     state = file.stat()
     return _digest(str(file), state.st_mtime_ns, state.st_size)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a file by its name in a folder.
+
+    Raises
+    ------
+    ValueError
+        For a name that leads out of the folder: names come from files of others.
+    """
+    parts = PurePath(name)
+    if parts.is_absolute() or ".." in parts.parts or "\0" in name:
+        raise InputError(
+            f"names of images must stay in {folder}, got {name!r}; correct the identifiers of "
+            "the database or of the score file."
+        )
+    return folder / parts
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from ._files import whole_or_nothing
+from ._json import check_types, parse
 from ._rows import FixedTransformer, at_norm, embedding_rows
 from ._validation import InputError, existing_file
 from .recognizers import Identity
@@ -35,6 +36,14 @@ _VERSION_KEY = "bob_recon_plugin.adapter.format"
 _CARD_KEY = "bob_recon_plugin.adapter.card"
 _REMEDY = "give a file that `bob bio recon adapt` wrote."
 _LOADING = threading.Lock()
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("source", "target", "data"), str),
+    **dict.fromkeys(("source_sha256", "target_sha256"), str | None),
+    **dict.fromkeys(("source_size", "target_size", "faces"), int),
+    **dict.fromkeys(("alpha", "cosine"), int | float),
+    "source_norm": int | float | None,
+    "versions": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class AdapterCard:
     source_norm: float | None = None
 
     def __post_init__(self) -> None:
+        check_types(self, _KINDS)
         norm = self.source_norm
         if norm is not None and not 0 < norm < float("inf"):
             raise InputError(f"`source_norm` must be positive and finite, got {norm!r}.")
@@ -258,7 +268,7 @@ def _card(file: Any, path: object) -> AdapterCard:
             f"got {metadata.get(_VERSION_KEY)} in {path}; use the release that wrote it."
         )
     try:
-        return AdapterCard(**json.loads(metadata[_CARD_KEY]))
+        return AdapterCard(**parse(metadata[_CARD_KEY]))
     except (TypeError, ValueError) as error:
         raise _no_adapter(path, f"its card cannot be read ({error})") from error
 

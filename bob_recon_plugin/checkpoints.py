@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ from .description import fingerprint
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
-_UNREADABLE = (OSError, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError)
+_FORMAT = 2
+_NUMBERS = "biufc"  # kinds of numpy
+_NONE = object()
+_UNREADABLE = (OSError, KeyError, ValueError, TypeError, RuntimeError)
 
 
 class Checkpoints:
@@ -30,7 +31,8 @@ class Checkpoints:
     their content and annotations, so that a run that was stopped finds what it did,
     whoever computes it now, and nothing that a changed image has made stale. It
     appears whole or not at all, with a checksum in it; one that is damaged all
-    the same is told, removed, and computed anew.
+    the same is told, removed, and computed anew. It holds arrays of numbers
+    alone: features of another kind are computed anew by every run.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ class Checkpoints:
             return None
         try:
             with h5py.File(path) as file:
-                return _unpacked(file, list(keys))
+                return _unpacked(file, list(keys), path.stat().st_size)
         except _UNREADABLE as error:
             logger.warning(f"{path} is damaged ({error}): it is computed anew.")
             path.unlink(missing_ok=True)
@@ -74,39 +76,69 @@ class Checkpoints:
         """Keep the embeddings of a part."""
         if self.folder is None:
             return
+        arrays = [None if e is None else np.asarray(e) for e in embeddings]
+        other = {str(a.dtype) for a in arrays if a is not None and a.dtype.kind not in _NUMBERS}
+        if other:
+            logger.warning(
+                f"No checkpoint of {self.path(kind, keys)}: features must be arrays of numbers, "
+                f"got {', '.join(sorted(other))}; they are computed anew by every run."
+            )
+            return
         content = io.BytesIO()  # a full disk is an error of ours to tell, not of the library
         with h5py.File(content, "w") as file:
-            _pack(file, list(keys), embeddings)
+            _pack(file, list(keys), arrays)
         with whole_or_nothing(self.path(kind, keys)) as part:
             part.write_bytes(content.getbuffer())
 
 
-def _pack(file: h5py.File, keys: list[str], embeddings: Sequence[Any]) -> None:
-    acquired = [e for e in embeddings if e is not None]
+def _pack(file: h5py.File, keys: list[str], arrays: Sequence[np.ndarray | None]) -> None:
+    acquired = [a for a in arrays if a is not None]
     file.attrs["format"] = _FORMAT
     file.create_dataset("keys", data=keys, dtype=h5py.string_dtype())
-    file.create_dataset("acquired", data=[e is not None for e in embeddings], dtype=bool)
-    if len({_layout(e) for e in acquired}) == 1 and _layout(acquired[0]) is not None:
+    file.create_dataset("acquired", data=[a is not None for a in arrays], dtype=bool)
+    layouts = {(a.shape, a.dtype) for a in acquired}
+    if len(layouts) == 1 and acquired[0].size:
         file.create_dataset("embeddings", data=np.stack(acquired), chunks=True, fletcher32=True)
-    elif acquired:  # features of many shapes
-        content = np.frombuffer(pickle.dumps(acquired), dtype=np.uint8)
-        file.create_dataset("pickled", data=content, chunks=True, fletcher32=True)
+        return
+    for i, array in enumerate(acquired):  # features of many shapes
+        whole = {"chunks": True, "fletcher32": True} if array.size else {}
+        one = file.create_dataset(f"features/{i}", data=array.reshape(-1), **whole)
+        one.attrs["shape"] = ",".join(map(str, array.shape))
 
 
-def _layout(embedding: Any) -> tuple[Any, ...] | None:
-    if isinstance(embedding, np.ndarray) and embedding.dtype.kind in "fiu" and embedding.size:
-        return (*embedding.shape, embedding.dtype.str)
-    return None
-
-
-def _unpacked(file: h5py.File, keys: list[str]) -> list[Any]:
+def _unpacked(file: h5py.File, keys: list[str], size: int) -> list[Any]:
     if file.attrs["format"] != _FORMAT:
         raise InputError(f"format {file.attrs['format']}, not {_FORMAT}")
+    _check_size(file, "keys", size)
     if list(file["keys"].asstr()[:]) != keys:
         raise InputError("it holds other images")
-    rows: Any = iter(())
+    there = _numbers(file, "acquired", size)
     if "embeddings" in file:
-        rows = iter(file["embeddings"][:])
-    elif "pickled" in file:
-        rows = iter(pickle.loads(file["pickled"][:].tobytes()))
-    return [next(rows) if there else None for there in file["acquired"][:]]
+        rows = iter(_numbers(file, "embeddings", size))
+    else:
+        rows = (_feature(file, f"features/{i}", size) for i in range(int(there.sum())))
+    found = [next(rows, _NONE) if each else None for each in there]
+    if len(found) != len(keys) or any(each is _NONE for each in found):
+        raise InputError("it holds fewer images than it says")
+    return found
+
+
+def _feature(file: h5py.File, name: str, size: int) -> np.ndarray:
+    shape = file[name].attrs["shape"]
+    return _numbers(file, name, size).reshape([int(n) for n in str(shape).split(",") if n])
+
+
+def _numbers(file: h5py.File, name: str, size: int) -> np.ndarray:
+    dataset = _check_size(file, name, size)
+    if dataset.dtype.kind not in _NUMBERS:
+        raise InputError(f"{name} holds {dataset.dtype}")
+    return dataset[:]
+
+
+def _check_size(file: h5py.File, name: str, size: int) -> h5py.Dataset:
+    """Return a dataset that takes no more memory than the file, and lies in it."""
+    dataset = file[name]
+    elsewhere = dataset.is_virtual or dataset.external or dataset.file.filename != file.filename
+    if elsewhere or dataset.nbytes > size:
+        raise InputError(f"{name} takes {dataset.nbytes} bytes or lies elsewhere")
+    return dataset

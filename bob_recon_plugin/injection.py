@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from bob.pipelines import DelayedSample, Sample, SampleSet
 
-from ._files import whole_or_nothing
+from ._files import inside, whole_or_nothing
 from ._validation import InputError, InputTypeError, real_numbers
 from .checkpoints import Checkpoints
 from .description import describe, digest
@@ -306,7 +306,7 @@ class Presenter:
         height, width = face.shape[1:]
         # some croppers want a bounding box: the whole picture is the face
         annotations = dict(self.positions, topleft=(0, 0), bottomright=(height, width))
-        path = None if self.faces is None else self.faces / f"{key}.png"
+        path = None if self.faces is None else inside(self.faces, f"{key}.png")
         load = partial(_kept, face, path)
         return DelayedSample(load, parent=template, key=key, annotations=annotations)
 

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ._validation import InputError, one_of
+from ._weights_files import read_weights, shortened
 
 _WINDOW_SIDE = 11
 _WINDOW_SIGMA = 1.5
@@ -143,6 +144,8 @@ def identity_cosine(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Te
 
 #: Convolutions and channels of the five blocks of VGG-16.
 _VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+_VGG16_FILE = "vgg16-397923af.pth"
+_VGG16_REMEDY = f"give torchvision's {_VGG16_FILE}."
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -162,13 +165,17 @@ def _vgg16_features() -> tuple[nn.Sequential, dict[str, int]]:
 
 
 def _imagenet_weights(path: Path | None = None) -> dict[str, torch.Tensor]:
-    if path is None:
+    kept = Path(torch.hub.get_dir(), "checkpoints", _VGG16_FILE)
+    if path is None and not kept.is_file():
         from torchvision.models import VGG16_Weights
 
         state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True)
     else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    return {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}
+        state = read_weights(path or kept, "vgg16", _VGG16_REMEDY)
+    if not isinstance(state, dict):
+        state = {}
+    names = [k for k in state if isinstance(k, str) and k.startswith("features.")]
+    return {name.removeprefix("features."): state[name] for name in names}
 
 
 #: Activations that the perceptual term compares where none are named.
@@ -220,7 +227,13 @@ class Perceptual(nn.Module):
         elif isinstance(weights, Path):
             weights = _imagenet_weights(weights)
         if weights is not None:
-            features.load_state_dict(weights)
+            try:
+                features.load_state_dict(weights)
+            except (RuntimeError, TypeError, AttributeError) as error:
+                raise InputError(
+                    f"`vgg16` must be the state dict of torchvision's VGG-16, got another "
+                    f"({shortened(error)}); {_VGG16_REMEDY}"
+                ) from error
         self.layers = tuple(layers)
         self._stops = {relus[layer] for layer in layers}
         self.features = nn.Sequential(*list(features)[: max(self._stops) + 1])

@@ -13,6 +13,7 @@ import torch
 
 from ._files import sha256
 from ._validation import InputError
+from ._weights_files import read_weights
 from .crop import EyeCropper
 from .decoders.card import FFHQ_POSITIONS
 from .losses import ssim
@@ -156,6 +157,8 @@ def _lpips(originals: np.ndarray, reconstructions: np.ndarray) -> Measure:
     if not lpips_weights().is_file():
         note = f"not measured: {_LPIPS_FILE} is not in the folder of torch's checkpoints"
         return Measure("LPIPS", None, None, note)
+    # torchvision opens the file without asking for tensors alone
+    read_weights(lpips_weights(), "weights of LPIPS", f"remove {lpips_weights()}.")
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     network = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ._files import inside
+from ._json import read as read_json
 from ._validation import InputError, MissingFileError
 from .run_record import FILE_NAME
 from .scores import Comparisons, check_groups, read
 
 _UNKNOWN = "not recorded"
+#: parts of a record that have parts themselves
+_OBJECTS = ("identity", "card", "threat", "versions", "database", "decoder", "recognizer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +82,14 @@ class Run:
         return f"{name} ({protocol})" if protocol else name
 
     def face(self, template: str) -> Path:
-        """Path of the reconstruction that bears a ``probe_template_id``."""
-        return self.folder / "faces" / f"{template}.png"
+        """Path of the reconstruction that bears a ``probe_template_id``.
+
+        Raises
+        ------
+        ValueError
+            For an identifier that leads out of the folder of faces.
+        """
+        return inside(self.folder / "faces", f"{template}.png")
 
 
 def open_run(path: str | Path, distances: bool = False) -> Run:
@@ -163,8 +172,11 @@ def _record(folder: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        dict(record["identity"])
+        record = read_json(path)
+        parts = {**record, **record["identity"]}
+        for name in _OBJECTS:
+            if not isinstance(parts.get(name, {}), dict):
+                raise ValueError(f"{name} holds {type(parts[name]).__name__}, not an object")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} must be the record of the run, got a file that cannot be read ({error}); "

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ._files import whole_or_nothing
+from ._json import read
 from ._validation import InputError
 
 FILE_NAME = "recon-run.json"
@@ -106,7 +107,7 @@ def claim(
 
 def _refuse_another(path: Path, identity: dict[str, Any], remedy: str) -> None:
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))["identity"]
+        recorded = dict(read(path)["identity"])
         old, new = _without_content(recorded), _without_content(identity)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StaleOutputError(

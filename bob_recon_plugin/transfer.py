@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ._files import sha256
+from ._json import read
 from ._validation import InputError
 from .chain import decoder_for
 from .description import describe, describe_database
@@ -58,8 +60,9 @@ class Cell:
             "versions": versions(),
         }
         record = self.folder / _RECORD
-        if record.is_file() and json.loads(record.read_text(encoding="utf-8")) == about:
-            return False
+        with suppress(OSError, ValueError):  # no record, or a damaged one: not done
+            if read(record) == about:
+                return False
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = [f"decoder = {str(self.decoder)!r}", f"embeddings = {str(self._shared)!r}"]
         (self.folder / _CHAIN).write_text("\n".join(lines) + "\n", encoding="utf-8")

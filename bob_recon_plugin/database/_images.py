@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -26,8 +27,12 @@ _UNREADABLE = (
     struct.error,
     zlib.error,
     zipfile.BadZipFile,
+    RuntimeError,  # of an encrypted member, and NotImplementedError of an unknown packing
     Image.DecompressionBombError,
 )
+#: Pillow's readers that are used: it has others, of which that of EPS runs Ghostscript
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_MOST_BYTES = 256 << 20  # of an image in an archive, unpacked
 #: modes of more than 8 bits a channel, which Pillow clips instead of scaling
 _DEEP = ("I", "F")
 #: of the setting of Pillow, which all threads share
@@ -49,7 +54,7 @@ def _truncation_is_an_error() -> Iterator[None]:
 def decode_image(stream: IO[bytes], name: str) -> np.ndarray:
     """Read an open image as :func:`load_image` does; ``name`` stands in its messages."""
     try:
-        with _truncation_is_an_error(), Image.open(stream) as image:
+        with _truncation_is_an_error(), Image.open(stream, formats=FORMATS) as image:
             upright = ImageOps.exif_transpose(image) or image
             upright.load()
     except _UNREADABLE as error:
@@ -70,8 +75,9 @@ def load_image(path: str | Path) -> np.ndarray:
     Parameters
     ----------
     path : str or Path
-        Any 8-bit format of Pillow. The orientation that a camera has noted is
-        applied, transparency is dropped, grey becomes three equal channels.
+        BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF or WebP of 8 bits. The
+        orientation that a camera has noted is applied, transparency is
+        dropped, grey becomes three equal channels.
 
     Returns
     -------
@@ -120,11 +126,40 @@ def open_archive(archive: str | None) -> Iterator[zipfile.ZipFile]:
 def load_member(archive: str | None, member: str) -> np.ndarray:
     """Read an image from a ZIP file, as :func:`load_image` does from a folder."""
     with open_archive(archive) as opened:
-        try:
-            stream = opened.open(member)
-        except KeyError as error:
-            raise MissingFileError(
-                f"`member` must be in {opened.filename}, got {member}; restore the archive."
-            ) from error
-        with stream:
-            return decode_image(stream, f"{member} in {opened.filename}")
+        return read_member(opened, member)
+
+
+def read_member(archive: zipfile.ZipFile, member: str) -> np.ndarray:
+    """Read an image from an open ZIP file.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such member.
+    ValueError
+        When it is larger than 256 MiB, encrypted, damaged or no image.
+    """
+    name = f"{member} in {archive.filename}"
+    try:
+        check_size(archive.getinfo(member).file_size, name)
+        content = archive.read(member)
+    except KeyError as error:
+        raise MissingFileError(
+            f"`member` must be in {archive.filename}, got {member}; restore the archive."
+        ) from error
+    except InputError:
+        raise
+    except _UNREADABLE as error:
+        raise InputError(
+            f"`archive` must hold whole images, got the damaged {name} ({error}); restore it."
+        ) from error
+    return decode_image(BytesIO(content), name)
+
+
+def check_size(size: int, name: str) -> None:
+    """Raise ValueError for an image in an archive that says to be larger than 256 MiB."""
+    if size > _MOST_BYTES:
+        raise InputError(
+            f"`archive` must hold images of at most {_MOST_BYTES >> 20} MiB, got {name} of "
+            f"{size >> 20} MiB; remove it."
+        )

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from .._json import check_types, parse
 from .._validation import InputError, InputTypeError
 
 #: Eyes, (y, x), in a 112 x 112 face aligned as FFHQ is.
 FFHQ_POSITIONS = {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}
+
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("training_data", "preset", "judge", "licence", "decoder"), str),
+    **dict.fromkeys(("recognizer_sha256", "judge_sha256"), str | None),
+    **dict.fromkeys(("metrics", "versions"), dict),
+    "seed": int | None,
+}
 
 
 def _ffhq_positions() -> dict[str, tuple[float, float]]:
@@ -86,14 +96,15 @@ class ModelCard:
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise InputError(f"`embedding_size` must be a positive integer, got {size!r}.")
         digest = self.recognizer_sha256
-        if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
+        if isinstance(digest, str) and not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise InputError(
                 f"`recognizer_sha256` must be 64 hexadecimal digits in lower case, got {digest!r}; "
                 "leave it None when the file of the weights is not known."
             )
         norm = self.embedding_norm
-        if norm is not None and not 0 < norm < float("inf"):
+        if norm is not None and not (_is_number(norm) and norm > 0):
             raise InputError(f"`embedding_norm` must be positive and finite, got {norm!r}.")
+        check_types(self, _KINDS)
         object.__setattr__(self, "positions", _checked_positions(self.positions))
 
     def judged_by(self) -> tuple[str, str | None] | None:
@@ -134,7 +145,7 @@ class ModelCard:
             When the text is no card.
         """
         try:
-            values = json.loads(text)
+            values = parse(text)
             unknown = sorted(set(values) - {f.name for f in fields(cls)})
             if unknown:
                 raise InputError(f"unknown fields {', '.join(unknown)}")
@@ -145,12 +156,17 @@ class ModelCard:
             ) from error
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < math.inf
+
+
 def _checked_positions(positions: object) -> dict[str, tuple[float, float]]:
     try:
         eyes = {str(k): (float(y), float(x)) for k, (y, x) in positions.items()}  # type: ignore[attr-defined]
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         eyes = {}
-    if not {"reye", "leye"} <= set(eyes):
+    finite = all(math.isfinite(side) for eye in eyes.values() for side in eye)
+    if not {"reye", "leye"} <= set(eyes) or not finite:
         raise InputError(
             '`positions` must be {"reye": (y, x), "leye": (y, x)} in pixels of the decoded image, '
             f"got {positions!r}."

@@ -50,6 +50,26 @@ def generator_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
+def checked_folder() -> Path:
+    """Return the folder of the generator's files, whose hashes are those of its release.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the package is missing.
+    ValueError
+        When a file is another one.
+    """
+    folder = generator_folder()
+    for name, digest in _SHA256.items():
+        if not (folder / name).is_file() or sha256(folder / name) != digest:
+            raise InputError(
+                f"the generator must be the one of random-face 2021.7.21.1, got another "
+                f"{folder / name}; {_INSTALL}"
+            )
+    return folder
+
+
 class MobileStyleGAN(nn.Module):
     """MobileStyleGAN trained on FFHQ, from styles to faces.
 
@@ -88,13 +108,7 @@ class MobileStyleGAN(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        folder = generator_folder()
-        for name, digest in _SHA256.items():
-            if not (folder / name).is_file() or sha256(folder / name) != digest:
-                raise InputError(
-                    f"the generator must be the one of random-face 2021.7.21.1, got another "
-                    f"{folder / name}; {_INSTALL}"
-                )
+        folder = checked_folder()
         self.mapping = _Mapping(Graph(folder / "MappingNetwork.xml"))
         graph = Graph(folder / "SynthesisNetwork.xml")
         convolutions = list(graph.of_kind("Convolution", "GroupConvolution"))

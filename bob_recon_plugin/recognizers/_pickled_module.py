@@ -11,11 +11,31 @@ from typing import Any
 
 import torch
 
-#: What rebuilds tensors; everything else in the file becomes an inert object.
+from .._weights_files import opened
+
+_MOST_MODULES = 100_000  # one that is shared counts each time
+
+
+class _Rebuild:
+    """What rebuilds tensors. A pickle can call it, and cannot change it."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Any):
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self._function(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it would change the code that reads it")
+
+
+#: Everything else in the file becomes an inert object.
 _REBUILDS = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("collections", "OrderedDict"): _Rebuild(collections.OrderedDict),
+    ("torch._utils", "_rebuild_parameter"): _Rebuild(torch._utils._rebuild_parameter),
+    ("torch._utils", "_rebuild_tensor_v2"): _Rebuild(torch._utils._rebuild_tensor_v2),
 }
 
 
@@ -59,28 +79,38 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
     Raises
     ------
+    ValueError
+        For a TorchScript archive and the like: see :func:`~bob_recon_plugin._weights_files.opened`.
     pickle.UnpicklingError, RuntimeError, EOFError, ...
         Whatever reading a file of another kind gives.
     """
     inert = types.ModuleType("inert")  # what torch asks of a pickle module
     inert.Unpickler, inert.load = _Unpickler, _load  # type: ignore[attr-defined]
-    with warnings.catch_warnings():
+    with opened(path, "weights", "save its state_dict().") as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sources of the classes are not there to be compared
-        content = torch.load(path, map_location="cpu", pickle_module=inert, weights_only=False)
-    tensors = dict(_tensors(content, ""))
+        content = torch.load(stream, map_location="cpu", pickle_module=inert, weights_only=False)
+    tensors = _tensors(content)
     prefix = "module."
     if tensors and all(name.startswith(prefix) for name in tensors):
         return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
 
 
-def _tensors(module: Any, prefix: str) -> Any:
-    state = getattr(module, "state", None)
-    if not isinstance(state, dict):
-        return
-    for kind in ("_parameters", "_buffers"):
-        for name, tensor in (state.get(kind) or {}).items():
-            if isinstance(tensor, torch.Tensor):
-                yield prefix + name, tensor.detach()
-    for name, child in (state.get("_modules") or {}).items():
-        yield from _tensors(child, f"{prefix}{name}.")
+def _tensors(module: Any) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    left = [("", module)]
+    for _ in range(_MOST_MODULES):
+        if not left:
+            return found
+        prefix, module = left.pop()
+        state = getattr(module, "state", None)
+        if not isinstance(state, dict):
+            continue
+        for kind in ("_parameters", "_buffers"):
+            for name, tensor in (state.get(kind) or {}).items():
+                if isinstance(tensor, torch.Tensor):
+                    found[prefix + name] = tensor.detach()
+        left += [
+            (f"{prefix}{name}.", child) for name, child in (state.get("_modules") or {}).items()
+        ]
+    raise pickle.UnpicklingError("its modules hold each other without end")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from .._validation import InputError, one_of
+from .._weights_files import read_weights, shortened
 from ._description import Recognizer
 from ._pickled_module import read_tensors
 
@@ -87,10 +87,10 @@ def load_backbone(recognizer: Recognizer, path: Path) -> nn.Module:
     network = build_backbone(recognizer.network)
     try:
         network.load_state_dict(_state_dict(path))
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:  # not tensors, perhaps
         raise InputError(
             f"`weights` must be a state dict of {recognizer.network}, got {path} "
-            f"({_shortened(error)}); {recognizer.source}."
+            f"({shortened(error)}); {recognizer.source}."
         ) from error
     if recognizer.batch_norm_eps is not None:
         for layer in network.modules():
@@ -102,23 +102,19 @@ def load_backbone(recognizer: Recognizer, path: Path) -> nn.Module:
 def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Tensors by name: a bare state dict, FaceX-Zoo's with the backbone beside a head, a module."""
     try:
-        # never run code from a weights file
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        content = read_weights(path, "weights", "get the file again, or save its state_dict().")
+    except InputError:
         if tensors := _of_module(path):
             return tensors
-        raise InputError(
-            f"`weights` must be a file of torch.save that holds tensors alone, got {path} "
-            f"({_shortened(error)}); get the file again, or save its state_dict()."
-        ) from error
-    if isinstance(content, dict) and "state_dict" in content:
+        raise
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         prefix = "backbone."
         content = {
             key.removeprefix(prefix): value
             for key, value in content["state_dict"].items()
-            if key.startswith(prefix)
+            if isinstance(key, str) and key.startswith(prefix)
         }
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(
             f"`weights` must hold a state dict, got {type(content).__name__} in {path}; "
             "save the network's state_dict()."
@@ -132,8 +128,3 @@ def _of_module(path: Path) -> dict[str, torch.Tensor]:
         return read_tensors(path)
     except Exception:  # a damaged pickle fails in any way
         return {}
-
-
-def _shortened(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:200] + "..."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .._validation import InputTypeError
+from .._validation import InputError, InputTypeError
 from .backbones import load_backbone
 from .module import FrozenModule, check_embeddings, full_precision
 from .registry import get
@@ -60,9 +60,10 @@ def from_bob(transformer: PyTorchModel) -> nn.Module:
     """Make a differentiable module of any of Bob's ``PyTorchModel`` transformers.
 
     Its checkpoint is read now. The iResNet and FaceX-Zoo classes get Bob's
-    bundled architecture; nothing beside the checkpoint is executed. Any other
-    class loads itself with its own ``_load_model``. The transformer stays as
-    it was.
+    bundled architecture; nothing beside the checkpoint is executed. A class of
+    the user's own loads itself with its own ``_load_model``. Bob's other classes
+    run a Python file that comes with their weights: these are refused, unless
+    they were loaded before. The transformer stays as it was.
 
     Parameters
     ----------
@@ -78,6 +79,8 @@ def from_bob(transformer: PyTorchModel) -> nn.Module:
     ------
     TypeError
         For another kind of object.
+    ValueError
+        For a class that would run a Python file, and for a checkpoint that cannot be read.
     """
     from bob.bio.face.embeddings.pytorch import PyTorchModel
 
@@ -98,6 +101,12 @@ def _network_of(transformer: Any) -> nn.Module:
     name = known_name(transformer)
     if name is not None:
         return load_backbone(get(name), Path(transformer.checkpoint_path))
+    if str(transformer.config).endswith(".py"):
+        raise InputError(
+            f"`transformer` must load without running a file, got {type(transformer).__name__}, "
+            f"which runs {transformer.config}; where you trust that file, call "
+            "transformer._load_model() first."
+        )
     transformer._load_model()
     network, transformer.model = transformer.model, None
     return network

@@ -15,19 +15,25 @@ from torch import fx, nn
 from torch.fx.experimental.optimization import fuse
 
 from .._validation import InputError
+from .._weights_files import shortened
 from ._onnx_batches import open_batch
+from ._onnx_external import read_external
 from ._onnx_mending import mended
+from ._onnx_names import renamed
 from .module import FixedPReLU, RecognizerModule
+
+_LARGEST_SIDE = 4096  # of an image, in pixels
 
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
-        model = onnx.load(path)
+        model = onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # protobuf has no common error across its versions
         raise InputError(
             f"`weights` must be an ONNX file, got {path}, which cannot be read ({error}); "
             "get the file again."
         ) from error
+    read_external(model, path)
     inputs, outputs = _inputs(model), model.graph.output
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
@@ -63,6 +69,11 @@ def read_geometry(path: Path) -> tuple[int | None, tuple[int, int] | None]:
         )
     size = embeddings[1] if embeddings else None
     height, width = images[2:]
+    if max(height or 1, width or 1) > _LARGEST_SIDE:
+        raise InputError(
+            f"`path` must take images of at most {_LARGEST_SIDE} pixels a side, got {images} in "
+            f"{path}; export the network for the images that it was trained on."
+        )
     return size, (height, width) if height and width else None
 
 
@@ -76,11 +87,11 @@ def load_onnx(path: Path) -> nn.Module:
     """
     model = _read(path)
     try:
-        network = convert(mended(model))
+        network = convert(renamed(mended(model)))
     except Exception as error:  # onnx2torch raises what the operator happens to raise
         raise InputError(
             f"`weights` must be a network that onnx2torch converts, got {path} "
-            f"({type(error).__name__}: {error}); export it again with plain operators."
+            f"({type(error).__name__}: {shortened(error)}); export it again with plain operators."
         ) from error
     _fix_prelus(network)
     # batch normalisations become part of the convolutions before them

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .._files import whole_or_nothing
 from .._validation import InputError
+from ..database._images import load_image
 from ..originals import aligned, shrunk
 
 logger = logging.getLogger(__name__)
@@ -165,5 +166,5 @@ def _cell(
     path = faces / f"{key}.png"
     if not path.is_file():
         return None, f"{text}\nface not kept", colour
-    with Image.open(path) as face:
-        return face.convert("RGB").resize((_SIDE, _SIDE)), text, colour
+    face = Image.fromarray(load_image(path).transpose(1, 2, 0))
+    return face.resize((_SIDE, _SIDE)), text, colour

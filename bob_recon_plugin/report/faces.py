@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bob_recon_plugin._validation import InputError
+from bob_recon_plugin.database._images import load_image
 from bob_recon_plugin.originals import Originals, source_of
 from bob_recon_plugin.verdict import TYPE_I, Verdict
 
@@ -156,9 +158,8 @@ def _file(path: Path, cache: dict[str, tuple[str, str]]) -> tuple[str, str]:
 def read_face(path: Path) -> Image.Image | None:
     """Picture of a kept face; None where there is none, or none that can be read."""
     try:
-        with Image.open(path) as face:
-            return face.convert("RGB")
-    except OSError:  # of Pillow too, for what is no picture
+        return Image.fromarray(load_image(path).transpose(1, 2, 0))
+    except (OSError, InputError):
         return None
 
 

@@ -40,6 +40,7 @@ _LOOK: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "bob_recon_plugin",
     "svg.fonttype": "path",
+    "text.parse_math": False,  # names come from files: a "$" in one is a "$"
 }
 
 

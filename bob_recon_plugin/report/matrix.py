@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -140,6 +141,7 @@ def _rgb(code: str) -> list[int]:
     return [int(code[i : i + 2], 16) for i in (1, 3, 5)]
 
 
+@matplotlib.rc_context({"text.parse_math": False})  # names of systems come from files
 def draw(matrix: Matrix) -> Figure:
     """The matrix as a figure, for PNG and PDF."""
     wide, high = len(matrix.columns), len(matrix.rows)

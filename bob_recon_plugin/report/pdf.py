@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
@@ -23,6 +24,7 @@ _LEFT, _WIDTH = 0.09, 0.82
 _TOP, _BOTTOM = 0.94, 0.06
 
 
+@matplotlib.rc_context({"text.parse_math": False})  # names and settings come from files
 def write_pdf(path: Path, chapters: Sequence[Chapter]) -> Path:
     """Write the PDF: a page of words and rates for each run, then its figures; faces are left out.
 

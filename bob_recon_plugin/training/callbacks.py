@@ -14,10 +14,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
 from .._files import whole_or_nothing
 from .._validation import InputError
+from .._weights_files import read_weights
 from .inversion import Inversion
 
 _SAMPLES = 12
@@ -182,6 +184,24 @@ class KeepBest(pl.Callback):
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Take it back."""
         self.best = state["best"]
+
+
+class TensorsAlone(TorchCheckpointIO):
+    """Reads the state of a training as tensors and plain values, whichever Lightning this is."""
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read it onto the CPU.
+
+        Raises
+        ------
+        ValueError
+            For a file that holds anything else, or cannot be read.
+        """
+        remedy = "remove it, or train with --force from the start."
+        state = read_weights(path, "last.ckpt", remedy)
+        if not isinstance(state, dict) or not {"state_dict", "optimizer_states"} <= set(state):
+            raise InputError(f"`last.ckpt` must be the state of a training, got {path}; {remedy}")
+        return state
 
 
 class KeepState(pl.Callback):

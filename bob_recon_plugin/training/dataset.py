@@ -15,7 +15,6 @@ that the shard is done.
 from __future__ import annotations
 
 import csv
-import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from .._files import whole_or_nothing
+from .._json import check_types, read
 from .._validation import InputError, existing_directory
 from ..run_record import write_json
 
@@ -32,6 +32,12 @@ CARD, BAD = "dataset.json", "bad.csv"
 _ONE_IN = 20  # faces are held out for validation
 _REMEDY = "give a folder that `bob bio recon prepare` made."
 _AGAIN = "run the same `bob bio recon prepare` command again."
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("recognizer", "crop", "source", "about"), str),
+    **dict.fromkeys(("embedding_size", "n", "bad"), int),
+    "recognizer_sha256": str | None,
+    "versions": dict,
+}
 #: what two datasets must share to be read as one
 _SHARED = ("recognizer", "recognizer_sha256", "embedding_size", "image_size", "positions")
 
@@ -82,6 +88,9 @@ class DatasetCard:
     def __post_init__(self) -> None:
         height, width = self.image_size  # lists, when read from JSON
         eyes = {eye: (float(y), float(x)) for eye, (y, x) in self.positions.items()}
+        check_types(self, _KINDS)
+        if not {"reye", "leye"} <= set(eyes):
+            raise InputError(f"`positions` must hold reye and leye, got {self.positions!r}")
         object.__setattr__(self, "image_size", (int(height), int(width)))
         object.__setattr__(self, "positions", eyes)
 
@@ -130,8 +139,13 @@ class Shard:
             When the file is damaged.
         """
         try:
-            content = json.loads(self.keys.read_text(encoding="utf-8"))
-            return {"keys": list(content["keys"]), "bad": list(content["bad"])}
+            content = read(self.keys)
+            keys, bad = list(content["keys"]), list(content["bad"])
+            if not all(isinstance(key, str) for key in keys):
+                raise TypeError("a key is no text")
+            if not all(isinstance(each, dict) and {"key", "reason"} == set(each) for each in bad):
+                raise TypeError("a bad image has no key and reason")
+            return {"keys": keys, "bad": bad}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"`shard` must be readable, got {self.keys} ({error}); remove it and {_AGAIN}"
@@ -374,7 +388,7 @@ def read_card(path: Path) -> DatasetCard:
     """
     folder = existing_directory("dataset", path, _REMEDY)
     try:
-        content = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        content = read(folder / CARD)
         known = {each.name for each in fields(DatasetCard)}
         card = DatasetCard(**{name: value for name, value in content.items() if name in known})
     except FileNotFoundError as error:
@@ -385,7 +399,7 @@ def read_card(path: Path) -> DatasetCard:
         raise InputError(
             f"`dataset` must hold prepared faces, got {folder} without {CARD}; {_REMEDY}"
         ) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
             f"`dataset` must have a readable {CARD}, got that of {folder} ({error}); {_AGAIN}"
         ) from error
@@ -404,6 +418,16 @@ def _open_shard(shard: Shard, card: DatasetCard) -> tuple[list[str], np.ndarray,
     return keys, faces, embeddings
 
 
+def kept_array(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Float32 numbers that an earlier run kept; None for a file that holds anything else."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    fits = isinstance(array, np.ndarray) and array.dtype == np.float32 and array.shape == shape
+    return np.array(array) if fits else None
+
+
 def _array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
     remedy = f"remove {path.name.split('.')[0]}.json and {CARD} there, and {_AGAIN}"
     try:
@@ -412,6 +436,8 @@ def _array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
         raise InputError(
             f"`dataset` must have whole shards, got {path} missing or cut short ({error}); {remedy}"
         ) from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} must hold one array, got an archive of several; {remedy}")
     if array.dtype != dtype or array.shape != shape:
         raise InputError(
             f"{path} must hold {np.dtype(dtype)} of shape {shape}, got {array.dtype} of "

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._files import sha256
 from .._validation import MissingFileError
-from ..decoders import generator_folder
+from ..decoders.mobilestylegan import checked_folder
 
 _NETWORKS = ("MappingNetwork", "SynthesisNetwork")
 
@@ -31,6 +31,8 @@ class Generator:
     ------
     FileNotFoundError
         When a package is missing.
+    ValueError
+        When its files hold another network: they are not opened then.
 
     References
     ----------
@@ -44,7 +46,7 @@ class Generator:
                 "the generator must be installed, got no package `openvino`; "
                 "run `pip install openvino`."
             )
-        folder = generator_folder()
+        folder = checked_folder()
         import openvino
 
         core = openvino.Core()

@@ -14,7 +14,7 @@ from .._files import whole_or_nothing
 from .._validation import InputError, existing_file
 from ..decoders import read_card
 from ..recognizers import Recognizer, RecognizerTransformer, identify
-from .dataset import FaceDataset
+from .dataset import FaceDataset, kept_array
 from .presets import Preset
 from .start import same_places
 
@@ -112,10 +112,8 @@ class Judge:
             return None
         size = recognizers.get(self.name).embedding_size
         path = folder / FILE_NAME
-        if path.is_file():
-            kept = np.load(path)
-            if kept.shape == (len(dataset), 2, size):
-                return kept
+        if (kept := kept_array(path, (len(dataset), 2, size))) is not None:
+            return kept
         embed = RecognizerTransformer(self.name).transform
         found = np.empty((len(dataset), 2, size), np.float32)
         for start in tqdm(range(0, len(dataset), _BATCH), desc=self.name, unit="batch"):

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from .._files import whole_or_nothing
 from .._validation import InputError, existing_file
 from ..injection import through
-from .dataset import FaceDataset
+from .dataset import FaceDataset, kept_array
 
 FILE_NAME = "leaked.npy"
 _BATCH = 256
@@ -59,10 +59,8 @@ def leaked(dataset: FaceDataset, steps: Sequence[Any], folder: Path) -> np.ndarr
     """
     wanted = (len(dataset), 2, dataset.about.embedding_size)
     path = folder / FILE_NAME
-    if path.is_file():
-        kept = np.load(path)
-        if kept.shape == wanted:
-            return kept
+    if (kept := kept_array(path, wanted)) is not None:
+        return kept
     found = np.empty(wanted, np.float32)
     for start in tqdm(range(0, len(dataset), _BATCH), desc="leak", unit="batch", disable=None):
         rows = slice(start, start + _BATCH)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from bob.pipelines import wrap
 from tqdm import tqdm
 
+from .._json import read
 from .._validation import InputError, one_of
 from ..recognizers import Recognizer, RecognizerTransformer, get, identify
 from ..run_record import versions
@@ -204,7 +205,7 @@ def _manifest(images: Source) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return read(path)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{path} must be readable, got a damaged file ({error}); synthesize again."
@@ -216,7 +217,7 @@ def _about(about: str | None, directory: Path, images: Source) -> str:
     if about is not None:
         return about
     try:
-        return str(json.loads((directory / CARD).read_text(encoding="utf-8"))["about"])
+        return str(read(directory / CARD)["about"])
     except (OSError, ValueError, KeyError, TypeError):
         return str(_manifest(images).get("about", ""))
 

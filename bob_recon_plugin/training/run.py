@@ -22,7 +22,7 @@ from ..decoders import DSCasConv, GeneratorPrior, LinearDecoder, ModelCard, NbNe
 from ..decoders.mobilestylegan import shared_generator
 from ..description import describe
 from .batches import FaceBatches
-from .callbacks import KeepBest, KeepState, Log, Progress, Samples
+from .callbacks import KeepBest, KeepState, Log, Progress, Samples, TensorsAlone
 from .dataset import FaceDataset
 from .inversion import Inversion
 from .judge import FILE_NAME as WANTED
@@ -300,6 +300,7 @@ def _trainer(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge, goal:
         enable_model_summary=False,
         enable_checkpointing=False,
         callbacks=[*callbacks, KeepState(output / STATE)],
+        plugins=[TensorsAlone()],
     )
 
 

@@ -24,7 +24,7 @@ from bob.pipelines import DelayedSample
 
 from .._validation import InputError, existing_file
 from ..database._annotations import Positions, read_table
-from ..database._images import decode_image, load_image
+from ..database._images import check_size, decode_image, load_image, read_member
 from ..description import describe_database
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -202,7 +202,7 @@ def _from_zip(path: str, key: str) -> np.ndarray:
     # opened once a process: reading the list of a large archive takes a second
     with _LOCK:
         archive = _opened_zip(path, os.getpid())
-    return decode_image(BytesIO(archive.read(key)), f"{key} in {path}")
+    return read_member(archive, key)
 
 
 def _plain(path: Path) -> bool:
@@ -233,6 +233,7 @@ def _opened_tar(path: str, _process: int) -> Any:
 
 def _from_tar(path: str, place: tuple[int, int], key: str) -> np.ndarray:
     offset, size = place
+    check_size(size, f"{key} in {path}")
     with _LOCK:
         stream = _opened_tar(path, os.getpid())
         stream.seek(offset)
