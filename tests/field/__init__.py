@@ -1,0 +1,1 @@
+"""Cases from the field: what people met in public threads and in reviews, each made anew."""
