@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -13,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import dask
 from bob.pipelines import SampleSet
 from dask.delayed import Delayed
 from tqdm import tqdm
 from tqdm.dask import TqdmCallback
 
+from ._stopping import stoppable
 from ._validation import InputError
+from .clients.window import LostWorkersError, Window, suffices
 from .parts import Packed, Work, Written, cut
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -103,29 +102,27 @@ class Schedule:
         return done
 
     def _on_cluster(self, client: Any) -> list[Written]:
-        from distributed import as_completed
-
         self._check_resources(client)
-        with dask.annotate(**({"resources": self.resources} if self.resources else {})):
-            tasks = list(self._tasks(dask.delayed, Packed.of))
-        # fused or rewritten tasks would lose their resources
-        futures = client.compute(tasks, optimize_graph=False, sync=False)
-        done: dict[Any, Written] = {}
         images = sum(map(len, self.references)) + sum(map(len, self.probes))
-        try:
-            with tqdm(total=images, desc="attack", unit="image", disable=None) as bar:
-                for future in as_completed(futures):
+        with tqdm(total=images, desc="attack", unit="image", disable=None) as bar:
+            done: dict[Any, Written] = {}
+
+            def finished(future: Any) -> None:
+                if future.key in results:
                     done[future.key] = future.result()
                     bar.update(done[future.key].images)
-        finally:
-            for future in futures:
-                future.release()
-        return [done[future.key] for future in futures]
+
+            results: dict[Any, None] = {}  # in the order of the parts
+            with Window(client, finished, self.resources) as window:
+                for future in self._tasks(window.call, Packed.of):
+                    results[future.key] = None
+                window.drain()
+        return [done[key] for key in results]
 
     def _check_resources(self, client: Any) -> None:
         workers = client.scheduler_info()["workers"].values()
         offers = [worker.get("resources", {}) for worker in workers]
-        if offers and not any(_suffices(offer, self.resources) for offer in offers):
+        if offers and not any(suffices(offer, self.resources) for offer in offers):
             raise InputError(
                 f"`resources` must be what a worker offers, got {self.resources}, which none of "
                 f"the {len(offers)} workers has; start workers with it, or drop the option."
@@ -145,36 +142,17 @@ class Schedule:
             if self.checkpoints
             else "Nothing is kept without checkpoints: run again, without --memory."
         )
-        try:
-            with _interruptible():
+        with stoppable(kept):
+            try:
                 yield
-        except KeyboardInterrupt:
-            self.clean()
-            click.echo(f"\nStopped. {kept}", err=True)
-            raise
-        except Exception as error:
-            self.clean()
-            if (told := _told(error, self.checkpoints)) is None:
+            except Exception as error:
+                self.clean()
+                if (told := _told(error, self.checkpoints)) is None:
+                    raise
+                raise InputError(f"{told} {kept}") from error
+            except BaseException:
+                self.clean()
                 raise
-            raise InputError(f"{told} {kept}") from error
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C be an error again: importing dask_jobqueue makes it a silent success."""
-    here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _suffices(offer: dict[str, float], wanted: dict[str, float]) -> bool:
-    return all(offer.get(name, 0) >= amount for name, amount in wanted.items())
 
 
 def _told(error: Exception, place: Path | None) -> str | None:
@@ -182,6 +160,8 @@ def _told(error: Exception, place: Path | None) -> str | None:
     from distributed import KilledWorker
     from distributed.comm import CommClosedError
 
+    if isinstance(error, LostWorkersError):
+        return error.message
     if isinstance(error, OSError) and error.errno in _FULL:
         return (
             f"the disk must have room for the results, got {error.strerror!r} at "

@@ -154,8 +154,12 @@ def test_a_real_disk_that_is_full(decoder, tmp_path, undisturbed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_a_stopped_command_goes_on(decoder, tmp_path, how, undisturbed):
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+    ids=["Ctrl-C", "time limit", "kill -9"],
+)
+def test_a_stopped_command_goes_on(decoder, tmp_path, how, status, undisturbed):
     chain = tmp_path / "chain.py"
     chain.write_text(
         "from tests.toy import SlowRecognizer, ToyDatabase, system\n"
@@ -173,8 +177,8 @@ def test_a_stopped_command_goes_on(decoder, tmp_path, how, undisturbed):
         once(lambda: finished(tmp_path / "out") >= 2, lambda: process.send_signal(how)),
     ):
         _, told = process.communicate(timeout=300)
-    assert process.returncode != 0
-    if how == signal.SIGINT:
+    assert process.returncode == status
+    if how != signal.SIGKILL:
         assert f"Stopped. What was finished is kept in {tmp_path}/out/checkpoints" in told
         assert "Traceback" not in told
     assert not (tmp_path / "out/scores-dev.csv").exists()

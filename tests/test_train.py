@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -274,6 +275,65 @@ def test_killed_and_resumed_equals_never_stopped_to_the_bit(data, tmp_path):
         assert torch.equal(load_file(broken / run.DECODER)[name], weight), name
     with (broken / run.LOG).open(newline="") as stream:
         assert [row["step"] for row in csv.DictReader(stream)] == ["2", "4", "6"]
+
+
+OFTEN = "from bob_recon_plugin.training.callbacks import KeepState; KeepState.seconds = 0; "
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory) -> Path:
+    """Twenty steps with one validation, at their end."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    command = [*COMMAND, *_options(data, output), "--steps", "20", "--every", "20"]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "status", "first"),
+    [(signal.SIGINT, 130, ""), (signal.SIGTERM, 143, ""), (signal.SIGKILL, -9, OFTEN)],
+    ids=["Ctrl-C", "time limit", "kill -9"],
+)
+def test_stopped_between_validations_and_resumed_equals_never_stopped_to_the_bit(
+    data, whole, tmp_path, how, status, first
+):
+    output = tmp_path / "out"
+    command = [*COMMAND, *_options(data, output), "--steps", "20", "--every", "20"]
+    begin = [*command[:2], first + command[2], *command[3:]]
+    options = {"env": {**os.environ, "OMP_NUM_THREADS": "1"}, "text": True}
+    with subprocess.Popen(
+        begin, stderr=subprocess.PIPE, preexec_fn=_heed_interrupts, **options
+    ) as process:
+        said = ""
+        while not re.search(r"[2-5]/20", said):
+            said += process.stderr.read(1)
+        process.send_signal(how)
+        said += process.communicate(timeout=120)[1]
+    assert process.returncode == status
+    if how != signal.SIGKILL:
+        assert f"Stopped. What was learned is kept in {output}: the same command goes on" in said
+    assert "Traceback" not in said
+    assert 1 <= _step(output) < 20
+    subprocess.run(command, check=True, **options)
+    states = [torch.load(x / run.STATE, weights_only=True)["state_dict"] for x in (whole, output)]
+    for name, weight in states[0].items():
+        assert torch.equal(states[1][name], weight), name
+    one, other = (_rows(x / run.LOG) for x in (whole, output))
+    assert len(one) == len(other) == 1
+    for name in one[0].keys() - {"minutes", "images_per_second"}:
+        assert float(one[0][name]) == pytest.approx(float(other[0][name]), abs=1e-7), name
+    assert float(other[0]["minutes"]) > 0
+
+
+def _heed_interrupts() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
 
 
 def _step(output: Path) -> int:

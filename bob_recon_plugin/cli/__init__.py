@@ -1,7 +1,8 @@
 """Subcommands of ``bob bio recon``, one file each, loaded when asked for.
 
 A file ``some_name.py`` in this folder holds a click command called ``some_name`` and is listed as
-``some-name``. It imports nothing but click at its top, so that ``--help`` stays quick.
+``some-name``. It imports nothing but click at its top, so that ``--help`` stays quick. The
+command is a `Stoppable`, with a sentence on what is kept when Ctrl-C ends it.
 """
 
 from __future__ import annotations

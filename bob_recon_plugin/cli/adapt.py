@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import click
 
+from ._stoppable import Stoppable
 
-@click.command()
+
+@click.command(
+    cls=Stoppable,
+    kept="Nothing was written: run the same command again.",
+)
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
 @click.option(

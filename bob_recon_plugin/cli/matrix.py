@@ -8,9 +8,13 @@ from pathlib import Path
 import click
 
 from . import _options
+from ._stoppable import Stoppable
 
 
-@click.command()
+@click.command(
+    cls=Stoppable,
+    kept="The cells done so far are kept in {output}: the same command goes on from there.",
+)
 @click.argument("database")
 @click.argument("systems", nargs=-1, required=True, metavar="SYSTEM...")
 @click.option(

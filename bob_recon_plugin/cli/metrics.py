@@ -5,9 +5,13 @@ from __future__ import annotations
 import click
 
 from . import _options
+from ._stoppable import Stoppable
 
 
-@click.command()
+@click.command(
+    cls=Stoppable,
+    kept="Nothing was written: run the same command again.",
+)
 @click.argument("scores_dev", type=click.Path())
 @click.argument("scores_eval", type=click.Path(), required=False)
 @_options.fmr

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import click
 
+from ._stoppable import Stoppable
 
-@click.command()
+
+@click.command(
+    cls=Stoppable,
+    kept="The shards made so far are kept in {output}: the same command goes on from there.",
+)
 @click.argument("source")
 @click.option(
     "--recognizer",

@@ -7,9 +7,13 @@ from typing import Any
 import click
 
 from . import _options
+from ._stoppable import Stoppable
 
 
-@click.command()
+@click.command(
+    cls=Stoppable,
+    kept="A file that was printed is whole: run the same command again for the others.",
+)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path())
 @click.option(
     "--output",

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import click
 
+from ._stoppable import Stoppable
 
-@click.command()
+
+@click.command(
+    cls=Stoppable,
+    kept="The faces drawn so far are kept in {output}: the same command goes on from there.",
+)
 @click.option("-n", "n", required=True, type=click.IntRange(1), help="How many faces.")
 @click.option("--output", "-o", required=True, type=click.Path(file_okay=False), help="Folder.")
 @click.option(

@@ -5,9 +5,13 @@ from __future__ import annotations
 import click
 
 from . import _options
+from ._stoppable import Stoppable
 
 
-@click.command()
+@click.command(
+    cls=Stoppable,
+    kept="What was learned is kept in {output}: the same command goes on from there.",
+)
 @click.argument("data", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--output", "-o", required=True, type=click.Path(file_okay=False), help="Folder to fill."

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .._validation import InputError
+from .window import bear_deaths
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -70,6 +71,7 @@ def started(cluster: Any, workers: int, patience: float | None = None) -> Client
         # `scale` would only log what goes wrong, and the run would wait for ever
         cluster.sync(start)
         client = Client(cluster)
+        bear_deaths(client)  # of Bob's own pipelines too
         if patience is not None:
             client.wait_for_workers(workers, timeout=patience)
     except BaseException as error:

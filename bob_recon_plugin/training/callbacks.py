@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -60,10 +64,11 @@ class Log(pl.Callback):
 
     def __init__(self, path: Path, tensorboard: Any = None):
         self.path, self.tensorboard, self.seconds = path, tensorboard, 0.0
+        self._reset()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Forget rows that the last checkpoint does not know."""
-        self._reset()
+        self.started = time.perf_counter() - self.before
         if self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as stream:
                 rows = [r for r in csv.DictReader(stream) if int(r["step"]) <= trainer.global_step]
@@ -71,13 +76,14 @@ class Log(pl.Callback):
 
     def _reset(self) -> None:
         self.sums: dict[str, torch.Tensor] = {}
-        self.steps, self.images, self.started = 0, 0, time.perf_counter()
+        self.steps, self.images = 0, 0
+        self.before, self.started = 0.0, time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         """Add the terms of a step."""
         assert isinstance(module, Inversion)
         for name, value in module.terms.items():
-            self.sums[name] = self.sums.get(name, 0) + value
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)).to(value) + value
         self.steps += 1
         self.images += module.preset.samples
 
@@ -104,13 +110,21 @@ class Log(pl.Callback):
         module.minutes = self.seconds / 60
         self._reset()
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training must know."""
-        return {"seconds": self.seconds}
+        return {
+            "seconds": self.seconds,
+            "sums": self.sums,
+            "steps": self.steps,
+            "images": self.images,
+            "before": time.perf_counter() - self.started if self.steps else 0.0,
+        }
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take it back."""
         self.seconds = state["seconds"]
+        self.sums, self.steps, self.images = dict(state["sums"]), state["steps"], state["images"]
+        self.before = state["before"]
 
     def _append(self, row: dict[str, Any]) -> None:
         rows: list[dict[str, Any]] = []
@@ -205,14 +219,58 @@ class TensorsAlone(TorchCheckpointIO):
 
 
 class KeepState(pl.Callback):
-    """Write ``last.ckpt`` after every validation: whole, or the old one stays."""
+    """Write ``last.ckpt`` after every validation, every minute, and when the training is stopped.
+
+    It becomes the new one as a whole, or the old one stays. A first Ctrl-C or SIGTERM ends the
+    training with the steps under way (:attr:`Inversion.STRETCH`), a second one at once.
+    """
+
+    seconds = 60  # between two states
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self.written = path, time.monotonic()
+        self.stopped_by: int | None = None
+        self.handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Hear of signals, after Lightning did."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if number in self.handlers:
+                signal.signal(number, self._stop)
+
+    def _stop(self, number: int, frame: Any) -> None:
+        if self.stopped_by is not None:
+            self.handlers[number](number, frame)
+        self.stopped_by = number
+        click.echo("\nStopping, to keep the state; once more: at once, without it.", err=True)
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Hear of signals in the block, and pass them on at its end."""
+        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.handlers = {number: handler for number, handler in found.items() if callable(handler)}
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in self.handlers.items():
+                    signal.signal(number, handler)
+        if self.stopped_by is not None:
+            self.handlers[self.stopped_by](self.stopped_by, None)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write it."""
-        part = self.path.with_suffix(".part")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            os.replace(part, self.path)
+        """Write it where it is time, and stop where that is asked for; one process decides."""
+        assert isinstance(module, Inversion)
+        due = time.monotonic() - self.written > self.seconds
+        stopped = self.stopped_by is not None
+        due, stopped = trainer.strategy.broadcast((due, stopped))
+        if due or stopped or module.validates:
+            part = self.path.with_suffix(".part")
+            trainer.save_checkpoint(part)
+            if trainer.is_global_zero:
+                os.replace(part, self.path)
+            self.written = time.monotonic()
+        if stopped:
+            trainer.should_stop = True

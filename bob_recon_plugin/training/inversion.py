@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+import time
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,14 +23,17 @@ from .presets import Preset
 _HELD_OUT, _NOBODY = 512, 128  # reconstructions looked at in a validation
 _OF_PRIOR = 48  # of the generator prior: each takes half a second of a core
 _BATCH = 64
+_LONGEST = 50  # steps of a stretch
+_NEVER = sys.maxsize  # epochs
 
 
 class Inversion(pl.LightningModule):
     """Train a decoder to invert a recognition model.
 
     A "batch" of Lightning is the number of a step: the faces are drawn from it
-    (:mod:`~bob_recon_plugin.training.batches`). An "epoch" of Lightning is the
-    stretch of ``every`` steps between two validations.
+    (:mod:`~bob_recon_plugin.training.batches`). An "epoch" of Lightning is a
+    stretch of some steps, at whose end the state can be kept; one whose end is a
+    multiple of ``every`` ends with a validation.
 
     Parameters
     ----------
@@ -46,6 +51,7 @@ class Inversion(pl.LightningModule):
         As for :class:`~bob_recon_plugin.losses.Loss`.
     """
 
+    STRETCH = 2.0  #: seconds that the steps between two chances to keep the state take, about
     strict_loading = False  # checkpoints hold what learns, not the networks that judge
     minutes = 0.0  # of training until the last validation, set by the log
 
@@ -63,6 +69,8 @@ class Inversion(pl.LightningModule):
         self.decoder = decoder
         self.average = copy.deepcopy(decoder).eval().requires_grad_(False) if preset.ema else None
         self.preset, self.batches, self.steps, self.every = preset, batches, steps, every
+        self.validates = False  # at the end of this stretch
+        self._last = (0, 0.0)  # step and time at which the last stretch began
         self.watched = None if judge is None else Watched(judge)
         self.loss = losses.Loss(preset.weights, self.watched, perceptual)
         self.pixel_loss = self._without_identity() if preset.pixel_share else None
@@ -100,10 +108,20 @@ class Inversion(pl.LightningModule):
         return torch.optim.Adam(self.decoder.parameters(), betas=(0.9, self.preset.beta2))
 
     def train_dataloader(self) -> DataLoader:
-        """Return the numbers of the steps until the next validation."""
-        start = self.current_epoch * self.every
-        steps = list(range(start, min(start + self.every, self.steps)))
-        return DataLoader(steps, batch_size=None)  # type: ignore[arg-type]
+        """Return the numbers of the steps of a stretch."""
+        start = self.global_step
+        next_validation = (start // self.every + 1) * self.every
+        stop = min(start + self._steps_of_a_stretch(start), next_validation, self.steps)
+        self.validates = stop in (next_validation, self.steps)
+        self.trainer.check_val_every_n_epoch = 1 if self.validates else _NEVER
+        return DataLoader(list(range(start, stop)), batch_size=None)  # type: ignore[arg-type]
+
+    def _steps_of_a_stretch(self, start: int) -> int:
+        """Count them by the pace of the last stretch, alike in all processes."""
+        (before, began), now = self._last, time.perf_counter()
+        self._last = (start, now)
+        steps = round(self.STRETCH * (start - before) / (now - began)) if before < start else 1
+        return self.trainer.strategy.broadcast(min(max(1, steps), _LONGEST))
 
     def val_dataloader(self) -> DataLoader:
         """Return one number: a validation is one batch to Lightning."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from .._json import read
 from .._validation import InputError, one_of
+from ..clients.window import Window
 from ..recognizers import Recognizer, RecognizerTransformer, get, identify
 from ..run_record import versions
 from ._folder import RECORD, take
@@ -252,31 +253,33 @@ def _make_shards(maker: ShardMaker, images: Source, shard_size: int, dask_client
             for index, (start, stop) in parts.items():
                 maker(index, images.samples(start, stop), tell)
         else:
-            for made, wrong in _distributed(maker, images, parts, dask_client):
-                tell(made + wrong, wrong)
+            _distributed(maker, images, parts, dask_client, tell)
 
 
 def _distributed(
-    maker: ShardMaker, images: Source, parts: dict[int, tuple[int, int]], dask_client: Any
-) -> Iterator[tuple[int, int]]:
-    """Make shards on Dask's workers; yield the counts of each when it is done."""
+    maker: ShardMaker,
+    images: Source,
+    parts: dict[int, tuple[int, int]],
+    dask_client: Any,
+    tell: Callable[[int, int], None],
+) -> None:
+    """Make shards on Dask's workers; tell the counts of each when it is done."""
+
+    def told(counts: tuple[int, int]) -> None:
+        made, wrong = counts
+        tell(made + wrong, wrong)
+
     if isinstance(dask_client, str):
         import dask
 
         tasks = [dask.delayed(maker)(i, images.samples(*part)) for i, part in parts.items()]
-        yield from dask.compute(*tasks, scheduler=dask_client)
+        for counts in dask.compute(*tasks, scheduler=dask_client):
+            told(counts)
         return
-    from distributed import as_completed
-
-    futures = [
-        dask_client.submit(maker, index, images.samples(*part), pure=False)
-        for index, part in parts.items()
-    ]
-    try:
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        dask_client.cancel(futures)
+    with Window(dask_client, lambda future: told(future.result())) as window:
+        for index, part in parts.items():
+            window.call(maker)(index, images.samples(*part))
+        window.drain()
 
 
 def _check_faces(directory: Path, images: Source) -> None:

@@ -154,14 +154,14 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
     )
     state = output / STATE
     keep_freed_memory()
-    trainer = _trainer(dataset, output, plan, judge, module.goal)
+    keep = KeepState(state)
+    trainer = _trainer(dataset, output, plan, judge, module.goal, keep)
     torch.set_flush_denormal(True)  # tiny activations cost a hundred times as much
     try:
-        trainer.fit(module, ckpt_path=str(state) if state.is_file() else None)
+        with keep.stoppable():
+            trainer.fit(module, ckpt_path=str(state) if state.is_file() else None)
     finally:
         torch.set_flush_denormal(False)  # it holds for the whole process
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     return output / DECODER
 
 
@@ -263,7 +263,9 @@ def _perceptual(plan: Plan) -> losses.Perceptual | None:
     return losses.Perceptual(file, plan.vgg16_layers)
 
 
-def _trainer(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge, goal: str) -> pl.Trainer:
+def _trainer(
+    dataset: FaceDataset, output: Path, plan: Plan, judge: Judge, goal: str, keep: KeepState
+) -> pl.Trainer:
     cuda = plan.device == "cuda" or (plan.device == "auto" and torch.cuda.is_available())
     precision = plan.precision
     if precision == "auto":
@@ -299,7 +301,7 @@ def _trainer(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge, goal:
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
-        callbacks=[*callbacks, KeepState(output / STATE)],
+        callbacks=[*callbacks, keep],
         plugins=[TensorsAlone()],
     )
 
