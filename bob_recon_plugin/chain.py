@@ -15,7 +15,7 @@ _USAGE_TWO = "bob bio pipeline simple DATABASE LEAKED recon-leaked ATTACKED reco
 _RC_KEY = "bob_recon_plugin.decoders"
 _OPTIONS = (
     *("reentry", "attacks", "keep_faces", "resources", "batch_size", "part_size"),
-    *("inverted", "leak", "embeddings"),
+    *("inverted", "leak", "embeddings", "max_failures"),
 )
 
 
@@ -112,9 +112,9 @@ def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
         Names of the chain: ``pipeline`` (required), ``database``, and options
         that a file in the chain may set: ``decoder`` (path), ``reentry``
         ("camera" or "recognizer"), ``attacks``, ``keep_faces``, ``resources``,
-        ``batch_size``, ``part_size``, ``inverted``, ``leak``, ``embeddings``; see
-        AttackPipeline. ``refinement``: parameters of a RefinedReconstructor. ``portraits``: of
-        the FaceReconstructor.
+        ``batch_size``, ``part_size``, ``inverted``, ``leak``, ``embeddings``,
+        ``max_failures``; see AttackPipeline. ``refinement``: parameters of a
+        RefinedReconstructor. ``portraits``: of the FaceReconstructor.
     number : int, optional
         Of the attack that it must be, from 1 to 5, by what the attacker knows; see
         :class:`~bob_recon_plugin.threat.Threat`.

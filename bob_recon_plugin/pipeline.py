@@ -26,12 +26,14 @@ from . import run_record
 from ._files import sha256
 from ._validation import InputError, InputTypeError, one_of
 from .checkpoints import Checkpoints
+from .failures import FILE_NAME as FAILURES
+from .failures import Tally, check_share
 from .injection import ATTACKS, REENTRIES, Clock, Leaking, Presenter, injected_steps
 from .parts import BONA_FIDE, Work, Written
 from .recognizers import identify
 from .schedule import Schedule, ScheduledAttack
 from .score_files import merge
-from .system import System
+from .system import System, check_eyes
 from .threat import Threat
 
 
@@ -84,6 +86,11 @@ class AttackPipeline(PipelineSimple):
     embeddings : path, optional
         Folder that keeps what systems make of images, for other runs on the
         same database to find. Default: with the other checkpoints of the run.
+    max_failures : float
+        Share of a group's images, from 0 to 1, that may fail to be acquired (a file
+        that cannot be read, no eye positions, no face) before the run ends with an
+        error; three images always may, unless it is 0. They are listed in
+        ``failures.csv``.
 
     Notes
     -----
@@ -117,6 +124,7 @@ class AttackPipeline(PipelineSimple):
         inverted: PipelineSimple | None = None,
         leak: Sequence[Any] = (),
         embeddings: str | os.PathLike[str] | None = None,
+        max_failures: float = 0.05,
     ):
         if not isinstance(pipeline, PipelineSimple):
             raise InputTypeError(
@@ -134,6 +142,7 @@ class AttackPipeline(PipelineSimple):
                 "pipeline resource of the system whose templates leaked."
             )
         one_of("reentry", reentry, REENTRIES)
+        check_share(max_failures)
         for attack in attacks:
             one_of("attacks", attack, ATTACKS)
         self.reconstructor = reconstructor
@@ -147,6 +156,7 @@ class AttackPipeline(PipelineSimple):
         for name, value in (("batch_size", batch_size), ("part_size", part_size)):
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"`{name}` must be a whole number from 1 on, got {value!r}.")
+        self.max_failures = max_failures
         self.inverted = inverted
         self.leak = tuple(leak)
         self.embeddings = None if embeddings is None else Path(os.path.abspath(embeddings))
@@ -192,6 +202,7 @@ class AttackPipeline(PipelineSimple):
                 "normalise scores of the licit file separately."
             )
         self._check_writer()  # now, not after hours
+        check_eyes(self._steps(), [*biometric_reference_samples, *probe_samples])
         sheet = self._sheet_of(biometric_reference_samples)
         checkpoints = self._claim_output()
         self.train_background_model(background_model_samples)
@@ -323,18 +334,24 @@ class AttackPipeline(PipelineSimple):
 
         Under Dask a Delayed is returned, which does so with the client's scheduler.
         """
-        finish = partial(self._finish, Path(filename), score_paths)
+        schedule, path = score_paths.schedule, Path(filename)
+        group = path.stem.removeprefix("scores-")
+        tally = Tally(self.output / FAILURES, group, schedule.images, self.max_failures)
+        finish = partial(self._finish, path, score_paths, tally)
         if score_paths.dasked:
-            return ScheduledAttack.of(score_paths.schedule, finish)
-        return finish(score_paths.schedule.run())
+            return ScheduledAttack.of(schedule, tally, finish)
+        return finish(schedule.run(tally))
 
-    def _finish(self, filename: Path, run: _Run, done: Sequence[Written]) -> list[str]:
+    def _finish(
+        self, filename: Path, run: _Run, tally: Tally, done: Sequence[Written]
+    ) -> list[str]:
         from .report.summary import write_summary
 
         bona_fide = [str(d.files[BONA_FIDE]) for d in done if BONA_FIDE in d.files]
         attacks = [str(d.files[a]) for a in self.attacks for d in done if a in d.files]
         with run.schedule.resumable():
             files = merge(self.score_writer, bona_fide, attacks, filename)
+            tally.close()
         run.schedule.clean()
         spent = {
             step: sum((d.done[step] for d in done if step in d.done), Clock())

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .._files import whole_or_nothing
-from .._validation import InputError
 from ..originals import crop, shrunk
 
 logger = logging.getLogger(__name__)
@@ -47,8 +46,6 @@ def _original(
     try:
         eyes = fixed or getattr(sample, "annotations", None)
         return shrunk(crop(sample.data, eyes, positions, size), (_SIDE, _SIDE))
-    except InputError:
-        raise  # the run would end in it too, later
     except Exception as error:  # any database and any annotation may come here
         logger.warning(f"No original of {sample.key} on the contact sheet: {error}")
         return np.full((3, _SIDE, _SIDE), 200, dtype=np.uint8)

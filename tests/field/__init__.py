@@ -1,0 +1,1 @@
+"""Cases that users meet in the field."""
