@@ -54,19 +54,19 @@ class LeftOut:
 
     def __str__(self) -> str:
         told = [
-            f"{len(paths)} {reason} (first: {min(paths)})" for reason, paths in self.images.items()
+            f"{reason}: {len(paths)} (first: {min(paths)})" for reason, paths in self.images.items()
         ]
         if self.others:
-            kinds = [ending for ending, _ in self.others.most_common(_ENDINGS)]
+            kinds = sorted(self.others, key=lambda ending: (-self.others[ending], ending))
             more = ", ..." if len(self.others) > _ENDINGS else ""
-            total = sum(self.others.values())
-            told.append(f"{total} that are no images by their extension ({', '.join(kinds)}{more})")
-        return ", ".join(told)
+            named = ", ".join(kinds[:_ENDINGS]) + more
+            told.append(f"files of other extensions: {sum(self.others.values())} ({named})")
+        return "; ".join(told)
 
     def tell(self, place: str) -> None:
         """Say in one line on stderr how many files of a place are left out; nothing if none."""
         if told := str(self):
-            click.echo(f"Note: files of {place} are left out: {told}.", err=True)
+            click.echo(f"Note: left out of {place}: {told}.", err=True)
 
 
 def walk(root: str | Path, left_out: LeftOut) -> Iterator[str]:

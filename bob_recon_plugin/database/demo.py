@@ -46,8 +46,8 @@ class DemoDatabase(FirstEnrolledDatabase):
         if not found:
             raise InputError(
                 f"`archive` must hold images as <subject>/<image>, got none in {path} with "
-                f"{', '.join(_EXTENSIONS)} but {str(left_out) or 'nothing'}; pack every person's "
-                "images into a folder of that form."
+                f"{', '.join(_EXTENSIONS)} (left out: {str(left_out) or 'nothing'}); pack a folder "
+                "for every person."
             )
         left_out.tell(str(path))
         super().__init__(

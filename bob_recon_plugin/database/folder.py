@@ -23,7 +23,7 @@ def _find(root: str, extensions: Iterable[str]) -> dict[str, list[str]]:
     left_out = LeftOut(extensions)
     subjects = group_by_subject(walk(root, left_out), left_out)
     if not subjects:
-        besides = f" but {left_out}" if str(left_out) else ""
+        besides = f" (left out: {left_out})" if str(left_out) else ""
         raise InputError(
             f"`original_directory` must hold images as <subject>/<image>, got none in {root} "
             f"with {', '.join(extensions)}{besides}; give every person a folder of that form."

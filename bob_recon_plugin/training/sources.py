@@ -111,13 +111,13 @@ def open_source(name: str | Path, annotations: str | Path | None = None) -> Sour
     else:
         source = _database(str(name))
     if not source.keys:
-        besides = f" but {source.left_out}" if source.left_out else ""
+        besides = f" (left out: {source.left_out})" if source.left_out else ""
         raise InputError(
             f"`source` must hold images ({', '.join(EXTENSIONS)}), got none in "
             f"{source.name}{besides}; name the folder, archive or database of the images."
         )
     if source.left_out:
-        click.echo(f"Note: files of {source.name} are left out: {source.left_out}.", err=True)
+        click.echo(f"Note: left out of {source.name}: {source.left_out}.", err=True)
     return source
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import os
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +18,10 @@ from bob.bio.face.utils import embedding_transformer
 from PIL import Image
 
 from bob_recon_plugin._validation import InputError
-from bob_recon_plugin.database import FolderDatabase
+from bob_recon_plugin.database import DemoDatabase, FolderDatabase
 from bob_recon_plugin.pipeline import AttackPipeline
 from bob_recon_plugin.reconstructor import FaceReconstructor
+from bob_recon_plugin.training.sources import open_source
 from tests import toy
 
 PEOPLE, SHOTS = 8, 3
@@ -209,8 +214,146 @@ def test_a_system_that_refuses_every_image_is_at_fault_itself(decoder, folder, t
 
 def test_no_eyes_at_all_is_told_before_any_work(decoder, folder, tmp_path):
     (folder / "annotations.csv").unlink()
-    with pytest.raises(
-        InputError, match=r"annotations\.csv with the columns path, reye_y, .*fixed"
-    ):
+    with pytest.raises(InputError, match=r"annotations\.csv with the columns .*fixed_positions"):
         run(decoder, FolderDatabase(folder), tmp_path / "out")
     assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+# -- what is left out ------------------------------------------------------------------
+
+
+def test_files_that_a_folder_database_leaves_out_are_counted(folder, capsys):
+    for name in ("p0/more/7.png", "p0/more/deep/8.png", "loose.png", "p1/.9.png"):
+        picture(folder / name, 0, 0)
+    for name in ("p1/a.heic", "p1/b.heic", "p2/notes.txt", ".DS_Store", "p2/README"):
+        (folder / name).write_text("no image")
+    (folder / "p9").symlink_to(folder / "p0")
+    database = FolderDatabase(folder)
+    assert len(database.references()) + len(database.probes()) == 24
+    told = capsys.readouterr()
+    assert told.out == ""
+    start = f"Note: left out of {folder}: "
+    assert told.err.startswith(start)
+    assert sorted(told.err.removeprefix(start).split("; ")) == [
+        "files of other extensions: 4 (.heic, .txt, no extension).\n",
+        "hidden images: 1 (first: p1/.9.png)",
+        "images in deeper folders than <subject>/<image>: 2 (first: p0/more/7.png)",
+        "images in no subject's folder: 1 (first: loose.png)",
+        "links to folders that are read: 1 (first: p9)",
+    ]
+
+
+def test_nothing_is_said_where_nothing_is_left_out(folder, capsys):
+    (folder / "p0/.DS_Store").write_text("no image")
+    FolderDatabase(folder)
+    DemoDatabase()
+    open_source(folder)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_folder_without_usable_images_tells_what_is_there(tmp_path):
+    for shot in range(3):
+        picture(tmp_path / f"site/ada/{shot}.png", 0, shot)
+    (tmp_path / "site/index.html").write_text("")
+    picture(tmp_path / "0.png", 0, 0)
+    with pytest.raises(
+        InputError, match=r"as <subject>/<image>, got none in .* .left out: "
+    ) as error:
+        FolderDatabase(tmp_path)
+    for count in (
+        "images in no subject's folder: 1 (first: 0.png)",
+        "images in deeper folders than <subject>/<image>: 3 (first: site/ada/0.png)",
+        "files of other extensions: 1 (.html)); give every person a folder",
+    ):
+        assert count in str(error.value)
+    (tmp_path / "nowhere").mkdir()
+    (tmp_path / "nowhere/a.gif").write_text("")
+    with pytest.raises(
+        InputError, match=r"got none in .*nowhere .left out: files of other ext.*\.gif"
+    ):
+        open_source(tmp_path / "nowhere")
+
+
+def test_files_that_sources_leave_out_are_counted(folder, tmp_path, capsys):
+    (folder / "p1/a.heic").write_text("")
+    (folder / "again").symlink_to(folder / "p1")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.write(folder / "p0/0.png", "0.png")
+        packed.write(folder / "p0/0.png", "__MACOSX/._0.png")
+    with tarfile.open(tmp_path / "a.tar", "w") as packed:
+        packed.add(folder / "p0/0.png", "0.png")
+        link = tarfile.TarInfo("1.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "0.png"
+        packed.addfile(link)
+        packed.addfile(tarfile.TarInfo("b.GIF"), io.BytesIO())
+    told = {
+        folder: "links to folders that are read: 1 (first: again); "
+        "files of other extensions: 1 (.heic)",
+        tmp_path / "a.zip": "hidden images: 1 (first: __MACOSX/._0.png)",
+        tmp_path / "a.tar": "links to images: 1 (first: 1.png); "
+        "files of other extensions: 1 (.gif)",
+    }
+    for place, counts in told.items():
+        open_source(place)
+        assert capsys.readouterr().err == f"Note: left out of {place}: {counts}.\n"
+
+
+def test_members_that_an_archive_of_faces_leaves_out_are_counted(folder, tmp_path, capsys):
+    def pack(name: str, prefix: str) -> Path:
+        with zipfile.ZipFile(tmp_path / name, "w") as packed:
+            for path in sorted(folder.glob("p*/*.png")):
+                member = f"{prefix}{path.parent.name}/{path.stem}.webp"
+                with Image.open(path) as image, packed.open(member, "w") as stream:
+                    image.save(stream, "webp")
+            packed.write(folder / "p0/0.png", "p0/0.png")
+        return tmp_path / name
+
+    DemoDatabase(pack("flat.zip", ""))
+    assert "files of other extensions: 1 (.png)" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"got none in .*deep\.zip .* .left out: images in deeper"):
+        DemoDatabase(pack("deep.zip", "people/"))
+
+
+def test_a_folder_that_may_not_be_read_is_told(folder, monkeypatch):
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path).endswith("p3"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(InputError, match=r"must be readable, got 'Permission denied' for .*/p3;"):
+        FolderDatabase(folder)
+
+
+def test_a_link_that_leads_nowhere_is_an_image_that_fails(decoder, folder, tmp_path):
+    (folder / "p1/2.png").unlink()
+    (folder / "p1/2.png").symlink_to(tmp_path / "gone.png")
+    run(decoder, FolderDatabase(folder), tmp_path / "out")
+    assert listed(tmp_path / "out") == [("probes", "p1/2.png")]
+
+
+# -- the table of eyes -------------------------------------------------------------------
+
+
+def test_an_image_without_a_face_has_empty_cells_and_no_image_is_forgotten(folder):
+    table = folder / "annotations.csv"
+    text = table.read_text()
+    table.write_text(text.replace(f"p1/1.png,{EYES}", "p1/1.png, ,,,"))
+    probes = {probe.key: probe.samples[0] for probe in FolderDatabase(folder).probes()}
+    assert probes["p1/1.png"].annotations is None
+    assert probes["p1/2.png"].annotations == toy.POSITIONS
+    table.write_text(text.replace(f"p1/1.png,{EYES}", "p1/1.png,5,,5,10"))
+    with pytest.raises(InputError, match=r"line 6 of .*annotations\.csv` must be"):
+        FolderDatabase(folder)
+    table.write_text(text.replace(f"p1/1.png,{EYES}\n", ""))
+    with pytest.raises(InputError, match=r"without 1 of 24 .*; add them, with empty cells for an"):
+        FolderDatabase(folder)
+
+
+@pytest.mark.parametrize("content", ["é".encode("latin-1"), "path".encode("utf-16"), b"a\x00b"])
+def test_a_table_that_is_no_text_is_told(folder, content):
+    (folder / "annotations.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"`annotations` must .*annotations\.csv"):
+        FolderDatabase(folder)
