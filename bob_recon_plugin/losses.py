@@ -165,7 +165,15 @@ def _imagenet_weights(path: Path | None = None) -> dict[str, torch.Tensor]:
     if path is None:
         from torchvision.models import VGG16_Weights
 
-        state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True)
+        weights = VGG16_Weights.IMAGENET1K_V1
+        try:
+            state = weights.get_state_dict(check_hash=True, weights_only=True)
+        except (OSError, RuntimeError) as error:  # no network, or a broken download
+            raise InputError(
+                f"the perceptual term must have the weights of VGG-16, got none from {weights.url} "
+                f"({error}); download it elsewhere and name it with `--vgg16 FILE`, or take "
+                "a preset without this term, such as best."
+            ) from error
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
     return {k.removeprefix("features."): v for k, v in state.items() if k.startswith("features.")}

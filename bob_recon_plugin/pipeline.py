@@ -324,6 +324,10 @@ class AttackPipeline(PipelineSimple):
                 "which cannot tell attacks apart; drop `--write-column-scores`, or set a "
                 "CSVScoreWriter as `score_writer`."
             )
+        if self.output.exists() and not self.output.is_dir():
+            raise InputError(
+                f"`--output` must be a folder, got the file {self.output}; choose another one."
+            )
 
     def write_scores(self, scores: _Run) -> _Run:
         """Return the run: its tasks write their scores themselves."""

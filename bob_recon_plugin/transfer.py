@@ -127,7 +127,15 @@ def _checked(database: str, system: str, chosen: str | None) -> Path:
     from .recognizers import identify
     from .reconstructor import FaceReconstructor
 
-    module: Any = load([database, system], entry_point_group="bob.bio.config")
+    try:
+        module: Any = load([database, system], entry_point_group="bob.bio.config")
+    except InputError:
+        raise
+    except (ImportError, SyntaxError, ValueError) as error:
+        raise InputError(
+            f"database and systems must be names of resources or Python files, got {database} and "
+            f"{system} ({error}); correct the name or the file."
+        ) from error
     about = identify(module.pipeline.transformer)
     decoder = decoder_for(about.name, chosen)
     FaceReconstructor(decoder, about.name if about.sha256 else None, about.sha256).validate()

@@ -28,7 +28,7 @@ ROOMS = (
     ("statistics",),
     ("metrics",),
     ("scores",),
-    ("data", "_ahead", "_files", "_geometry", "_memory", "_validation"),
+    ("data", "_ahead", "_command", "_files", "_geometry", "_memory", "_validation"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 

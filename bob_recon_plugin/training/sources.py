@@ -267,7 +267,7 @@ def _load_database(name: str) -> Any:
         )
     try:
         database = load([name], entry_point_group=_GROUP, attribute_name="database")
-    except ImportError as error:
+    except (ImportError, SyntaxError, UnicodeDecodeError) as error:
         raise InputError(
             f"`source` must define `database`, got {name} ({error}); write `database = ...` in it."
         ) from error

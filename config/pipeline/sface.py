@@ -1,11 +1,8 @@
 """Face recognition with SFace: crop, embed, compare by cosine."""
 
-from __future__ import annotations
+from bob_recon_plugin._validation import told_to_user
+from bob_recon_plugin.chain import pipeline_for
 
-from bob.bio.face.utils import lookup_config_from_database
-
-from bob_recon_plugin.recognizers import bob_pipeline
-
-annotation_type, fixed_positions, _ = lookup_config_from_database(locals().get("database"))
-pipeline = bob_pipeline("sface", annotation_type, fixed_positions)
+with told_to_user():
+    pipeline = pipeline_for(locals(), "sface")
 transformer = pipeline.transformer

@@ -7,6 +7,7 @@ import io
 import math
 import os
 import tarfile
+import urllib.error
 import zipfile
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from PIL import Image
 
 from bob_recon_plugin._validation import InputError
 from bob_recon_plugin.database import DemoDatabase, FolderDatabase
+from bob_recon_plugin.losses import Perceptual
 from bob_recon_plugin.pipeline import AttackPipeline
 from bob_recon_plugin.reconstructor import FaceReconstructor
+from bob_recon_plugin.training.leaking import read_leak
 from bob_recon_plugin.training.sources import open_source
 from tests import toy
 
@@ -357,3 +360,25 @@ def test_a_table_that_is_no_text_is_told(folder, content):
     (folder / "annotations.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"`annotations` must .*annotations\.csv"):
         FolderDatabase(folder)
+
+
+# -- Python files and downloads ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"database = (\n", b"x = 1\x00", "# é".encode("latin-1")])
+def test_a_file_that_is_no_python_is_told(tmp_path, content):
+    path = tmp_path / "own.py"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"`source` must define `database`, got .*own\.py"):
+        open_source(path)
+    with pytest.raises(InputError, match=r"`leak` must be defined in .*own\.py"):
+        read_leak(path)
+
+
+def test_weights_that_cannot_be_downloaded_say_how_to_bring_them(monkeypatch):
+    def offline(*_arguments, **_more):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
+    with pytest.raises(InputError, match=r"VGG-16, got none from https.*; .* `--vgg16 FILE`"):
+        Perceptual()
