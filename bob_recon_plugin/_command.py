@@ -42,7 +42,8 @@ def check_command() -> None:
         return
     arguments = sys.argv[sys.argv.index(name) + 1 :]
     given: dict[str, Any] = context.command.make_parser(context).parse_args(arguments)[0]
-    for resource in given.get("config") or ():
+    resources = given.get("config")
+    for resource in resources if isinstance(resources, tuple | list) else ():
         _check_python(resource)
     if isinstance(client := given.get("dask_client"), str):
         check_client(client)

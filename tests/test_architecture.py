@@ -25,10 +25,10 @@ ROOMS = (
     ("system",),
     ("checkpoints", "comparison", "reconstructor", "database", "protection", "adapters"),
     ("losses", "recognizers", "decoders", "clients"),
-    ("statistics",),
+    ("_command", "statistics"),
     ("metrics",),
     ("scores",),
-    ("data", "_ahead", "_command", "_files", "_geometry", "_memory", "_validation"),
+    ("data", "_ahead", "_files", "_geometry", "_memory", "_validation"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 

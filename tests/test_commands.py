@@ -213,6 +213,12 @@ def test_an_unknown_client_is_told(eight, monkeypatch):
     assert "recon-local" in result.output
 
 
+def test_a_command_of_options_alone_is_checked_too(tmp_path, monkeypatch):
+    options = ["-d", "recon-demo", "-p", "sface", "-o", "out"]
+    result = typed(monkeypatch, *options, "-l", "recon-lokal")
+    assert "(-l) must name a client, got 'recon-lokal'" in result.output
+
+
 def test_an_output_that_is_a_file_is_told(eight, tmp_path):
     (tmp_path / "out").write_text("")
     result = simple(eight, "arcface-mbf", "recon", "-o", "out", "-m")

@@ -499,7 +499,7 @@ def test_wrong_options_are_told(folder, tmp_path, tiny):
         (["-r", "mbf"], "`recognizer` must be one of 'arcface-mbf'"),
         (["-r", MBF, "--crop", "annotations"], "`annotations` must be given for the crop"),
         (["-r", MBF, "--annotations", "none.csv"], "`annotations` must be an existing file"),
-        (["-r", MBF, "-l", "nothing"], "`--dask-client` must name a client, got 'nothing'"),
+        (["-r", MBF, "-l", "nothing"], "`--dask-client` (-l) must name a client, got 'nothing'"),
         (["-r", "arcface-iresnet50"], "must be an existing file, got"),
     ):
         result = command(folder, "-o", "out", *options)
