@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from clapper.rc import UserDefaults
 
-from ._validation import InputError
+from ._command import check_command
+from ._validation import InputError, InputTypeError
 
 if TYPE_CHECKING:
     from .options import ChainOptions
@@ -36,27 +37,64 @@ def decoder_for(recognizer: str | None, chosen: str | os.PathLike[str] | None) -
         return str(shipped_decoder())
     raise click.UsageError(
         f"`recon` must have a decoder trained for {recognizer}, got only the one shipped for "
-        f"arcface-mbf; name yours with `bob config set {_RC_KEY}.{recognizer} FILE.safetensors`, "
-        'or in a file chained before `recon` that says `decoder = "FILE.safetensors"`.'
+        f"arcface-mbf; train one on photographs of faces (`bob bio recon prepare FACES -r "
+        f"{recognizer} -o DATA`, then `bob bio recon train DATA -o TRAINED`) and name it with `bob "
+        f"config set {_RC_KEY}.{recognizer} TRAINED/decoder.safetensors`, or in a file before "
+        '`recon` that says `decoder = "TRAINED/decoder.safetensors"`; or adapt the templates to '
+        "the shipped one (prepare the same FACES with `-r arcface-mbf -o MBF` too, then `bob bio "
+        "recon adapt DATA MBF -o A.safetensors`) with a file that says `from "
+        "bob_recon_plugin.adapters import Adapter; leak = [Adapter('A.safetensors')]`."
     )
 
 
-def system(context: Mapping[str, Any], name: str) -> Any:
-    """Return the pipeline of a recognition model, for the database that the chain has so far.
+def pipeline_for(context: Mapping[str, Any], recognizer: str) -> Any:
+    """Make Bob's pipeline around a recognition model, for the database of the chain.
 
     Parameters
     ----------
     context : mapping
-        ``database``, if there is one.
-    name : str
-        Of the recognition model.
+        ``database``, a Bob database; without it (``-d`` and ``-p`` on the command line) eyes are
+        taken from annotations.
+    recognizer : str
+        See :func:`~bob_recon_plugin.recognizers.bob_pipeline`.
+
+    Returns
+    -------
+    PipelineSimple
+
+    Raises
+    ------
+    TypeError
+        When ``database`` is none.
     """
+    check_command()
     from bob.bio.face.utils import lookup_config_from_database
 
     from .recognizers import bob_pipeline
 
-    annotation_type, fixed_positions, _ = lookup_config_from_database(context.get("database"))
-    return bob_pipeline(name, annotation_type, fixed_positions)
+    database = context.get("database")
+    _check_database(database)
+    annotation_type, fixed_positions, _ = lookup_config_from_database(database)
+    return bob_pipeline(recognizer, annotation_type, fixed_positions)
+
+
+def _check_database(database: Any) -> None:
+    if database is not None and not hasattr(database, "references"):
+        raise InputTypeError(
+            f"`database` must be a Bob database, got {type(database).__name__}; for a folder write "
+            "`database = FolderDatabase(PATH)`, from bob_recon_plugin.database."
+        )
+
+
+def _check_pipeline(pipeline: Any) -> None:
+    from bob.bio.base.pipelines import PipelineSimple
+
+    if not isinstance(pipeline, PipelineSimple):
+        raise InputTypeError(
+            f"`pipeline` must be a Bob PipelineSimple, got {type(pipeline).__name__}; name a "
+            "pipeline resource, or write `pipeline = bob_pipeline(...)`, from "
+            "bob_recon_plugin.recognizers."
+        )
 
 
 def leaked(context: Mapping[str, Any]) -> Any:
@@ -73,6 +111,7 @@ def leaked(context: Mapping[str, Any]) -> Any:
             "`recon-leaked` must be chained behind the pipeline whose templates leaked, got no "
             f"pipeline before it; write `{_USAGE_TWO}`."
         )
+    _check_pipeline(pipeline)
     return pipeline
 
 
@@ -109,6 +148,7 @@ def protected(context: Mapping[str, Any], scheme: Any) -> tuple[Any, tuple[Any, 
             "pipeline before it; write `bob bio pipeline simple DATABASE PIPELINE recon-biohashing "
             "recon`."
         )
+    _check_pipeline(pipeline)
     from bob.bio.base.pipelines import PipelineSimple
 
     from .decoders import read_card
@@ -168,6 +208,9 @@ def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
             "`recon` must find the attacked system behind `recon-leaked`, got none; write "
             f"`{_USAGE_TWO}`."
         )
+    check_command()
+    _check_pipeline(pipeline)
+    _check_database(context.get("database"))
     from .options import ChainOptions
     from .pipeline import AttackPipeline
 

@@ -40,11 +40,13 @@ class Comparison:
         matrix products in float64; any other through its own ``compare``, which
         gets what Bob hands it: enrolled templates that know their metadata.
     references : sequence of Sample
-        Enrolled templates with their metadata.
+        Enrolled templates with their metadata. One whose data is None, because no image of it
+        was acquired, scores NaN with everyone.
     """
 
     def __init__(self, algorithm: Any, references: Sequence[Any]):
         self.algorithm, self.references = algorithm, list(references)
+        self.enrolled = [row for row, one in enumerate(references) if one.data is not None]
         self.rows: dict[str, list[int]] = {}
         for row, reference in enumerate(self.references):
             self.rows.setdefault(str(reference.template_id), []).append(row)
@@ -56,8 +58,11 @@ class Comparison:
 
     @cached_property
     def _matrix(self) -> np.ndarray:
-        """Enrolled templates of unit length, of shape (n, d)."""
-        return _unit(np.stack([np.asarray(r.data) for r in self.references]))
+        """Enrolled templates of unit length, of shape (n, d); NaN where there is none."""
+        rows = _unit(np.stack([np.asarray(self.references[i].data) for i in self.enrolled]))
+        every = np.full((len(self.references), rows.shape[1]), np.nan)
+        every[self.enrolled] = rows
+        return every
 
     def listed(self, probe: Any) -> list[int]:
         """Rows of the references that a probe lists, in the order of enrolment."""
@@ -74,12 +79,12 @@ class Comparison:
         """Scores of every probe with every reference, of shape (probes, references)."""
         scores = np.full((len(probes), len(self.references)), np.nan)
         valid = [i for i, probe in enumerate(probes) if _is_valid(probe.data)]
-        if not valid:
+        if not (valid and self.enrolled):
             return scores
         if not self.by_cosine:
-            enrolled = SampleBatch(self.references)
+            enrolled = SampleBatch([self.references[row] for row in self.enrolled])
             found = self.algorithm.compare(enrolled, [probes[i].data for i in valid])
-            scores[valid] = np.asarray(found, dtype=float).T
+            scores[np.ix_(valid, self.enrolled)] = np.asarray(found, dtype=float).T
             return scores
         features = [np.atleast_2d(np.asarray(probes[i].data)) for i in valid]
         products = _unit(np.concatenate(features)) @ self._matrix.T
@@ -96,12 +101,15 @@ class Comparison:
         return [(rows, self._with(probe, rows)) for probe, rows in listed]
 
     def _with(self, probe: Any, rows: list[int]) -> np.ndarray:
-        if not _is_valid(probe.data):
-            return np.full(len(rows), np.nan)
+        scores = np.full(len(rows), np.nan)
+        there = [i for i, row in enumerate(rows) if self.references[row].data is not None]
+        if not (there and _is_valid(probe.data)):
+            return scores
         if not self.by_cosine:
-            enrolled = SampleBatch([self.references[row] for row in rows])
+            enrolled = SampleBatch([self.references[rows[i]] for i in there])
             found = self.algorithm.compare(enrolled, [probe.data])
-            return np.asarray(found, dtype=float)[:, 0]
+            scores[there] = np.asarray(found, dtype=float)[:, 0]
+            return scores
         products = self._matrix[rows] @ _unit(np.atleast_2d(np.asarray(probe.data))).T
         return self.algorithm.fuse_probe_scores(self.algorithm.factor * (1 - products), axis=1)
 

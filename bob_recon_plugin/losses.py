@@ -169,7 +169,15 @@ def _imagenet_weights(path: Path | None = None) -> dict[str, torch.Tensor]:
     if path is None and not kept.is_file():
         from torchvision.models import VGG16_Weights
 
-        state = VGG16_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True, weights_only=True)
+        weights = VGG16_Weights.IMAGENET1K_V1
+        try:
+            state = weights.get_state_dict(check_hash=True, weights_only=True)
+        except (OSError, RuntimeError) as error:  # no network, or a broken download
+            raise InputError(
+                f"the perceptual term must have the weights of VGG-16, got none from {weights.url} "
+                f"({error}); download it elsewhere and name it with `--vgg16 FILE`, or take "
+                "a preset without this term, such as best."
+            ) from error
     else:
         state = read_weights(path or kept, "vgg16", _VGG16_REMEDY)
     if not isinstance(state, dict):

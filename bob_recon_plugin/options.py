@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ._validation import InputError, InputTypeError, one_of
+from .failures import check_share
 from .injection import ATTACKS, REENTRIES
 
 #: What Bob's own command and resources set in a chain, which no misspelt option is.
@@ -50,6 +51,11 @@ class AttackOptions:
     embeddings : path or None
         Folder that keeps what systems make of images, for other runs on the
         same images to find. None: with the other checkpoints of the run.
+    max_failures : float
+        Share of a group's images, from 0 to 1, that may fail to be acquired (a file
+        that cannot be read, no eye positions, no face) before the run ends with an
+        error; three images always may, unless it is 0. They are listed in
+        ``failures.csv``.
 
     Raises
     ------
@@ -65,6 +71,7 @@ class AttackOptions:
     keep_faces: bool = True
     resources: Mapping[str, float] = field(default_factory=dict)
     embeddings: str | os.PathLike[str] | None = None
+    max_failures: float = 0.05
 
     def __post_init__(self) -> None:
         _sequence("attacks", self.attacks, 'write ("type1",) or ("type1", "type2").')
@@ -87,6 +94,7 @@ class AttackOptions:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"`{name}` must be a whole number from 1 on, got {value!r}.")
+        check_share(self.max_failures)
         _typed("keep_faces", self.keep_faces, bool, "write True or False.")
         _typed("resources", self.resources, Mapping, 'write {"GPU": 1}.')
         for resource, amount in self.resources.items():

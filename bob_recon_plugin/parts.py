@@ -21,6 +21,7 @@ from bob.pipelines import Sample, SampleSet
 
 from .checkpoints import Checkpoints
 from .comparison import Comparison
+from .failures import Failures
 from .injection import TYPE_I, TYPE_II, Clock, Gallery, Leaking, Presenter, leaked_templates
 from .system import System
 
@@ -74,6 +75,8 @@ class Enrolled:
         Templates that the attacker holds: these, or those of another system.
     leaked_embeddings : dict of str to array
         What that system made of an image.
+    failures : dict of (str, str) to str
+        Reasons of images that were not acquired, by kind and key.
     """
 
     templates: list[Sample]
@@ -82,6 +85,7 @@ class Enrolled:
     clock: Clock
     leaked: list[Sample]
     leaked_embeddings: dict[bytes, Any]
+    failures: Failures
 
 
 class Everyone:
@@ -126,16 +130,20 @@ class Written:
         By step: "embed", "attack", "compare".
     images : int
         Images of the part, for the progress bar.
+    failures : dict of (str, str) to str
+        Reasons of images that were not acquired, by kind and key.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
     done: dict[str, Clock] = field(default_factory=dict)
     images: int = 0
+    failures: Failures = field(default_factory=dict)
 
     def __add__(self, other: Written) -> Written:
         steps = (*self.done, *other.done)
         done = {s: self.done.get(s, Clock()) + other.done.get(s, Clock()) for s in steps}
-        return Written(self.files | other.files, done, self.images + other.images)
+        files, failures = self.files | other.files, self.failures | other.failures
+        return Written(files, done, self.images + other.images, failures)
 
 
 @dataclass(frozen=True)
@@ -170,18 +178,19 @@ class Work:
     def enrol(self, part: Packed | list[SampleSet]) -> Enrolled:
         """Embed a part of the references and make their templates."""
         sets = _unpacked(part)
-        featured, clock = _embed(self.system, self.checkpoints, REFERENCES, sets, {})
-        templates = self.algorithm.create_templates_from_samplesets(featured, enroll=True)
+        featured, clock, failures = _embed(self.system, self.checkpoints, REFERENCES, sets, {})
+        templates = _enrolled(featured, self.algorithm)
         images = [[str(image.key) for image in s.samples] for s in sets]
         embeddings = _by_token(sets, featured)
         if self.leaking is None or TYPE_I not in self.attacks:
-            return Enrolled(templates, images, embeddings, clock, templates, {})
+            stored = [template for template in templates if template.data is not None]
+            return Enrolled(templates, images, embeddings, clock, stored, {}, failures)
         leaking = self.leaking
-        featured, spent = _embed(leaking.system, leaking.checkpoints, REFERENCES, sets, {})
+        featured, spent, more = _embed(leaking.system, leaking.checkpoints, REFERENCES, sets, {})
         own = [[str(one.template_id)] for one in sets]
         leaked = leaked_templates(featured, own, leaking.algorithm)
-        found = _by_token(sets, featured)
-        return Enrolled(templates, images, embeddings, clock + spent, leaked, found)
+        found, failures = _by_token(sets, featured), more | failures
+        return Enrolled(templates, images, embeddings, clock + spent, leaked, found, failures)
 
     def gather(self, parts: Sequence[Enrolled]) -> Everyone:
         """Bring all templates together."""
@@ -189,7 +198,8 @@ class Work:
 
     def attack_templates(self, enrolled: Enrolled) -> Written:
         """Type-I: invert templates, each against itself."""
-        before = Written({}, {"embed": enrolled.clock}, sum(map(len, enrolled.images)))
+        images = sum(map(len, enrolled.images))
+        before = Written({}, {"embed": enrolled.clock}, images, enrolled.failures)
         if TYPE_I not in self.attacks:
             return before
         comparison = Comparison(self.algorithm, enrolled.templates)
@@ -199,32 +209,32 @@ class Work:
         """Compare a part of the probes, and attack with their templates (Type-II)."""
         sets = _unpacked(part)
         known = everyone.embeddings
-        featured, clock = _embed(self.system, self.checkpoints, PROBES, sets, known)
+        featured, clock, failures = _embed(self.system, self.checkpoints, PROBES, sets, known)
         probes = self.algorithm.create_templates_from_samplesets(featured, enroll=False)
         bona_fide = self._write(BONA_FIDE, probes, everyone.comparison, self.all_vs_all)
-        before = Written({}, {"embed": clock}, sum(map(len, sets))) + bona_fide
+        images = sum(map(len, sets))
+        before = Written({}, {"embed": clock}, images, failures) + bona_fide
         if TYPE_II not in self.attacks:
             return before
-        leaked, clock = self._leaked_probes(sets, featured, everyone)
-        before += Written({}, {"embed": clock})
+        leaked, clock, more = self._leaked_probes(sets, featured, everyone)
+        before = Written({}, {"embed": clock}, 0, more) + before
         return before + self._attack(TYPE_II, leaked, everyone.comparison)
 
     def _leaked_probes(
         self, sets: Sequence[SampleSet], featured: Sequence[SampleSet], everyone: Everyone
-    ) -> tuple[list[Sample], Clock]:
+    ) -> tuple[list[Sample], Clock, Failures]:
         """Templates of genuine probes, with the references of their subjects."""
         targets = [everyone.gallery.targets(one, self.all_vs_all) for one in sets]
         owned = [i for i, references in enumerate(targets) if references]
         targets = [targets[i] for i in owned]
-        leaking, clock = self.leaking, Clock()
-        if leaking is None:
-            return leaked_templates([featured[i] for i in owned], targets, self.algorithm), clock
         genuine, known = [sets[i] for i in owned], everyone.leaked_embeddings
-        if genuine:
-            found, clock = _embed(leaking.system, leaking.checkpoints, PROBES, genuine, known)
-        else:
-            found = []
-        return leaked_templates(found, targets, leaking.algorithm), clock
+        leaking = self.leaking
+        if leaking is None or not genuine:
+            of_own = [featured[i] for i in owned]
+            return leaked_templates(of_own, targets, self.algorithm), Clock(), {}
+        kept = leaking.checkpoints
+        found, clock, failures = _embed(leaking.system, kept, PROBES, genuine, known)
+        return leaked_templates(found, targets, leaking.algorithm), clock, failures
 
     def _attack(self, attack: str, leaked: Sequence[Sample], comparison: Comparison) -> Written:
         if not leaked:
@@ -248,33 +258,50 @@ def _embed(
     kind: str,
     sets: Sequence[SampleSet],
     known: dict[bytes, Any],
-) -> tuple[list[SampleSet], Clock]:
-    """Give every sample of the sets what a system makes of it, in one go."""
+) -> tuple[list[SampleSet], Clock, Failures]:
+    """Give every sample of the sets what a system makes of it, in one go.
+
+    Images that an earlier run could not acquire are tried again: they may be mended.
+    """
     started = time.perf_counter()
     samples = [sample for s in sets for sample in s.samples]
-    parts = checkpoints.names(samples)
-    found, clock = checkpoints.load(kind, parts), Clock()
-    if found is None:
-        names = [token(sample) if known else None for sample in samples]
-        new = [s for s, name in zip(samples, names, strict=True) if name not in known]
-        fresh = system.embed(new)
-        found = [known[n] if n in known else next(fresh) for n in names]
-        checkpoints.save(kind, parts, found)
-        clock = Clock.since(started, len(new))
+    names = checkpoints.names(samples)
+    kept = checkpoints.load(kind, names)
+    found = kept or [known.get(token(sample) or b"") if known else None for sample in samples]
+    new = [i for i, embedding in enumerate(found) if embedding is None]
+    reasons: dict[str, str] = {}
+    for i, embedding in zip(new, system.embed([samples[i] for i in new], reasons), strict=True):
+        found[i] = embedding
+    acquired = sum(found[i] is not None for i in new)
+    if kept is None or acquired:
+        checkpoints.save(kind, names, found)
+    clock = Clock.since(started, acquired) if acquired else Clock()
     features = iter(found)
-    return [
+    featured = [
         SampleSet([Sample(next(features), key=s.key) for s in one.samples], parent=one)
         for one in sets
-    ], clock
+    ]
+    return featured, clock, {(kind, key): reason for key, reason in reasons.items()}
+
+
+def _enrolled(featured: Sequence[SampleSet], algorithm: Any) -> list[Sample]:
+    """Templates of references; None where no image was acquired, which Bob refuses to enrol."""
+    acquired = [any(sample.data is not None for sample in one.samples) for one in featured]
+    sets = [one for one, there in zip(featured, acquired, strict=True) if there]
+    made = iter(algorithm.create_templates_from_samplesets(sets, enroll=True) if sets else [])
+    return [
+        next(made) if there else Sample(None, parent=one)
+        for one, there in zip(featured, acquired, strict=True)
+    ]
 
 
 def _by_token(sets: Sequence[SampleSet], featured: Sequence[SampleSet]) -> dict[bytes, Any]:
-    """What a system made of each image, by its token."""
+    """What a system made of each image that it acquired, by its token."""
     return {
         name: feature.data
         for before, after in zip(sets, featured, strict=True)
         for image, feature in zip(before.samples, after.samples, strict=True)
-        if (name := token(image)) is not None
+        if feature.data is not None and (name := token(image)) is not None
     }
 
 

@@ -27,13 +27,15 @@ from ._validation import InputError, InputTypeError
 from .adapters import Adapter
 from .checkpoints import Checkpoints
 from .description import describe, describe_database, digest
+from .failures import FILE_NAME as FAILURES
+from .failures import Tally
 from .injection import Clock, Leaking, Presenter, injected_steps
 from .options import AttackOptions
 from .parts import BONA_FIDE, Work, Written
 from .recognizers import identify
 from .schedule import Schedule, ScheduledAttack
 from .score_files import merge
-from .system import System
+from .system import System, check_eyes
 from .threat import Threat
 
 
@@ -152,6 +154,7 @@ class AttackPipeline(PipelineSimple):
                 "normalise scores of the licit file separately."
             )
         self._check_writer()  # now, not after hours
+        check_eyes(self._steps(), [*biometric_reference_samples, *probe_samples])
         self.ran = True
         sheet = self._sheet_of(biometric_reference_samples)
         checkpoints = self._claim_output()
@@ -295,6 +298,10 @@ class AttackPipeline(PipelineSimple):
                 "which cannot tell attacks apart; drop `--write-column-scores`, or set a "
                 "CSVScoreWriter as `score_writer`."
             )
+        if self.output.exists() and not self.output.is_dir():
+            raise InputError(
+                f"`--output` must be a folder, got the file {self.output}; choose another one."
+            )
 
     def write_scores(self, scores: _Run) -> _Run:
         """Return the run: its tasks write their scores themselves."""
@@ -305,18 +312,24 @@ class AttackPipeline(PipelineSimple):
 
         Under Dask a Delayed is returned, which does so with the client's scheduler.
         """
-        finish = partial(self._finish, Path(filename), score_paths)
+        schedule, path = score_paths.schedule, Path(filename)
+        group = path.stem.removeprefix("scores-")
+        tally = Tally(self.output / FAILURES, group, schedule.images, self.options.max_failures)
+        finish = partial(self._finish, path, score_paths, tally)
         if score_paths.dasked:
-            return ScheduledAttack.of(score_paths.schedule, finish)
-        return finish(score_paths.schedule.run())
+            return ScheduledAttack.of(schedule, tally, finish)
+        return finish(schedule.run(tally))
 
-    def _finish(self, filename: Path, run: _Run, done: Sequence[Written]) -> list[str]:
+    def _finish(
+        self, filename: Path, run: _Run, tally: Tally, done: Sequence[Written]
+    ) -> list[str]:
         from .report.summary import write_summary
 
         bona_fide = [str(d.files[BONA_FIDE]) for d in done if BONA_FIDE in d.files]
         attacks = [str(d.files[a]) for a in self.options.attacks for d in done if a in d.files]
         with run.schedule.resumable():
             files = merge(self.score_writer, bona_fide, attacks, filename)
+            tally.close()
         run.schedule.clean()
         spent = {
             step: sum((d.done[step] for d in done if step in d.done), Clock())

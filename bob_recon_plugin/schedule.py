@@ -20,7 +20,8 @@ from tqdm.dask import TqdmCallback
 from ._stopping import stoppable
 from ._validation import InputError
 from .clients.window import LostWorkersError, Window, suffices
-from .parts import Packed, Work, Written, cut
+from .failures import Tally
+from .parts import Enrolled, Packed, Work, Written, cut
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -52,11 +53,18 @@ class Schedule:
     checkpoints: Path | None
     folder: Path
 
-    def run(self, scheduler: Any = None) -> list[Written]:
+    @property
+    def images(self) -> int:
+        """Images of all references and probes."""
+        return sum(map(len, self.references)) + sum(map(len, self.probes))
+
+    def run(self, tally: Tally, scheduler: Any = None) -> list[Written]:
         """Compute every part.
 
         Parameters
         ----------
+        tally : Tally
+            Counts images that were not acquired.
         scheduler : None, str or Client
             None: here, one part after the other. A name: one of Dask's own
             schedulers. A client: its cluster.
@@ -64,17 +72,20 @@ class Schedule:
         Raises
         ------
         InputError
-            When the disk is full, workers die, or the scheduler is lost; with
-            what is kept and what to do.
+            When the disk is full, workers die, or the scheduler is lost, with
+            what is kept and what to do; when too many images were not acquired.
         """
         with self.resumable():
             if scheduler is None:
-                return self._here()
+                return self._here(tally)
             if isinstance(scheduler, str):
                 tasks = list(self._tasks(dask.delayed, Packed.of))
                 with TqdmCallback(desc="attack", unit="part", disable=None):
-                    return list(dask.compute(*tasks, scheduler=scheduler))
-            return self._on_cluster(scheduler)
+                    done = list(dask.compute(*tasks, scheduler=scheduler))
+                for written in done:
+                    tally.add(written.failures)
+                return done
+            return self._on_cluster(scheduler, tally)
 
     def _tasks(self, call: Callable[..., Any], pack: Callable[..., Any]) -> Iterator[Any]:
         """Call every part; what is yielded holds all of the work.
@@ -91,25 +102,33 @@ class Schedule:
         for part in cut(self.probes, self.part_size):
             yield compare(work, everyone, pack(part))
 
-    def _here(self) -> list[Written]:
-        images = sum(map(len, self.references)) + sum(map(len, self.probes))
+    def _here(self, tally: Tally) -> list[Written]:
+        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any, **more: Any) -> Any:
+                made = function(*arguments, **more)
+                if isinstance(made, Enrolled | Written):
+                    tally.add(made.failures)
+                return made
+
+            return call
+
         done = []
         # None: shown on terminals
-        with tqdm(total=images, desc="attack", unit="image", disable=None) as bar:
-            for written in self._tasks(lambda function: function, list):
+        with tqdm(total=self.images, desc="attack", unit="image", disable=None) as bar:
+            for written in self._tasks(counted, list):
                 done.append(written)
                 bar.update(written.images)
         return done
 
-    def _on_cluster(self, client: Any) -> list[Written]:
+    def _on_cluster(self, client: Any, tally: Tally) -> list[Written]:
         self._check_resources(client)
-        images = sum(map(len, self.references)) + sum(map(len, self.probes))
-        with tqdm(total=images, desc="attack", unit="image", disable=None) as bar:
+        with tqdm(total=self.images, desc="attack", unit="image", disable=None) as bar:
             done: dict[Any, Written] = {}
 
             def finished(future: Any) -> None:
                 if future.key in results:
                     done[future.key] = future.result()
+                    tally.add(done[future.key].failures)
                     bar.update(done[future.key].images)
 
             results: dict[Any, None] = {}  # in the order of the parts
@@ -204,16 +223,18 @@ class ScheduledAttack(Delayed):
     client gets no other hook.
     """
 
-    __slots__ = ("_finish", "_schedule")
+    __slots__ = ("_finish", "_schedule", "_tally")
 
     @classmethod
-    def of(cls, schedule: Schedule, finish: Callable[[list[Written]], Any]) -> ScheduledAttack:
+    def of(
+        cls, schedule: Schedule, tally: Tally, finish: Callable[[list[Written]], Any]
+    ) -> ScheduledAttack:
         """Make one that computes the schedule and hands the result to ``finish``."""
         nothing = dask.delayed(None)
         self = cls(nothing.key, nothing.dask, layer=nothing._layer)
-        self._schedule, self._finish = schedule, finish
+        self._schedule, self._tally, self._finish = schedule, tally, finish
         return self
 
     def compute(self, scheduler: Any = "single-threaded", **_: Any) -> Any:
         """Compute every part, then finish here."""
-        return self._finish(self._schedule.run(scheduler))
+        return self._finish(self._schedule.run(self._tally, scheduler))

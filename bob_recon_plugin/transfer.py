@@ -140,7 +140,15 @@ def _short(system: str) -> str:
 def _loaded(database: str, system: str) -> Any:
     from clapper.config import load
 
-    return load([database, system], entry_point_group="bob.bio.config")
+    try:
+        return load([database, system], entry_point_group="bob.bio.config")
+    except InputError:
+        raise
+    except (ImportError, SyntaxError, ValueError) as error:
+        raise InputError(
+            f"database and systems must be names of resources or Python files, got {database} and "
+            f"{system} ({error}); correct the name or the file."
+        ) from error
 
 
 def _checked(database: str, system: str, chosen: str | None) -> tuple[Path, dict[str, Any]]:

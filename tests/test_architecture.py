@@ -26,7 +26,7 @@ ROOMS = (
     ("crop",),
     ("checkpoints", "comparison", "reconstructor", "database", "system", "protection", "adapters"),
     ("losses", "recognizers", "decoders", "clients"),
-    ("statistics",),
+    ("_command", "statistics"),
     ("metrics",),
     ("scores",),
     ("_rows",),

@@ -125,7 +125,13 @@ def test_a_system_without_decoder_says_how_to_name_one(eight, tmp_path):
     )
     result = simple(eight, system, "recon")
     assert result.exit_code == 2
-    assert "bob config set bob_recon_plugin.decoders.ToyRecognizer FILE" in result.output
+    for command in (
+        "bob config set bob_recon_plugin.decoders.ToyRecognizer TRAINED/decoder.safetensors",
+        "bob bio recon prepare FACES -r ToyRecognizer -o DATA",
+        "bob bio recon train DATA -o TRAINED",
+        "bob bio recon adapt DATA MBF -o A.safetensors",
+    ):
+        assert command in result.output
 
 
 def test_settings_name_the_decoder(eight, tmp_path):
@@ -148,24 +154,105 @@ def test_arcface_without_its_weights_says_where_they_go(eight):
         assert "iresnet100" in result.output
 
 
-def test_a_truncated_image_is_named(people, tmp_path):
+@pytest.fixture
+def spoilt(people, tmp_path) -> Path:
+    """Two people of three pictures each, of which one is truncated."""
     broken = tmp_path / "people"
     for path in sorted(people.rglob("*.webp"))[:6]:
         copy = broken / path.relative_to(people)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     copy.write_bytes(copy.read_bytes()[:900])
-    database = config(
+    return config(
         tmp_path / "broken.py",
         "from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase\n"
         f"database = FolderDatabase({str(broken)!r}, fixed_positions=ALIGNED_POSITIONS)\n",
     )
+
+
+def test_a_truncated_image_is_a_failure_to_acquire(spoilt, tmp_path):
+    strict = config(tmp_path / "strict.py", "max_failures = 0\n")
     for mode in (["--no-dask", "-m"], ["-l", "threads"]):
-        # threads that still run after the error write here, not where the next test works
-        result = simple(database, "arcface-mbf", "recon", "-o", tmp_path / "out", *mode)
+        output = tmp_path / f"out{len(mode[-1])}"
+        told = completed(spoilt, "arcface-mbf", "recon", "-o", output, *mode)
+        assert "1 of 6 images were not acquired (their scores are NaN and count in no" in told
+        [row] = rows(output / "failures.csv")
+        assert "got the truncated or damaged image" in row["reason"]
+        result = simple(spoilt, "arcface-mbf", strict, "recon", "-o", output, *mode)
         assert result.exit_code == 2
-        assert "got the truncated or damaged image" in result.output
-        assert copy.name in result.output
+        assert "at most 0 of the 6 images may fail to be acquired, got 1" in result.output
+
+
+def typed(monkeypatch, *arguments: object) -> Result:
+    """Run as typed into a shell."""
+    words = ["bob", "bio", "pipeline", "simple", *map(str, arguments)]
+    monkeypatch.setattr("sys.argv", words)
+    return simple(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("model.onnx", "pipeline = bob_pipeline(from_onnx('model.onnx'))`"),
+        ("decoder.safetensors", "`decoder = 'decoder.safetensors'`"),
+        ("faces.zip", "name a resource, or a Python file that says what faces.zip is for"),
+    ],
+)
+def test_a_binary_file_among_the_resources_is_told(tmp_path, monkeypatch, name, told):
+    (tmp_path / name).write_bytes(b"\x08\x07\x00binary")
+    result = typed(monkeypatch, "recon-demo", name, "recon", "-o", "out")
+    assert result.exit_code == 2
+    assert f"must be names or Python files, got the binary file {name}" in result.output
+    assert told in result.output
+
+
+def test_an_unknown_client_is_told(eight, monkeypatch):
+    result = typed(monkeypatch, eight, "arcface-mbf", "recon", "-l", "recon-lokal")
+    assert result.exit_code == 2
+    assert "(-l) must name a client, got 'recon-lokal'; the clients are " in result.output
+    assert "recon-local" in result.output
+
+
+def test_a_command_of_options_alone_is_checked_too(tmp_path, monkeypatch):
+    options = ["-d", "recon-demo", "-p", "sface", "-o", "out"]
+    result = typed(monkeypatch, *options, "-l", "recon-lokal")
+    assert "(-l) must name a client, got 'recon-lokal'" in result.output
+
+
+def test_an_output_that_is_a_file_is_told(eight, tmp_path):
+    (tmp_path / "out").write_text("")
+    result = simple(eight, "arcface-mbf", "recon", "-o", "out", "-m")
+    assert result.exit_code == 2
+    assert "`--output` must be a folder, got the file" in result.output
+
+
+@pytest.mark.parametrize("system", ["arcface-mbf", "own"])
+def test_a_path_for_a_database_or_a_name_for_a_pipeline_is_told(eight, tmp_path, system):
+    own = config(tmp_path / "own.py", "from tests.toy import system\npipeline = system()\n")
+    wrong = config(tmp_path / "wrong.py", "database = 'people'\n")
+    result = simple(wrong, own if system == "own" else system, "recon")
+    assert result.exit_code == 2
+    assert "`database` must be a Bob database, got str; for a folder write" in result.output
+    named = config(tmp_path / "named.py", "pipeline = 'arcface-mbf'\n")
+    for resource in ("recon", "recon-leaked", "recon-biohashing"):
+        result = simple(eight, named, resource, "recon")
+        assert result.exit_code == 2
+        assert "`pipeline` must be a Bob PipelineSimple, got str" in result.output
+
+
+def test_no_eyes_and_no_annotator_are_told(people, tmp_path):
+    copy = tmp_path / "bare"
+    for path in sorted(people.rglob("*.webp"))[:6]:
+        (copy / path.parent.name).mkdir(parents=True, exist_ok=True)
+        (copy / path.parent.name / path.name).write_bytes(path.read_bytes())
+    bare = config(
+        tmp_path / "bare.py",
+        "from bob_recon_plugin.database import FolderDatabase\n"
+        f"database = FolderDatabase({str(copy)!r})\n",
+    )
+    result = simple(bare, "arcface-mbf", "recon")
+    assert result.exit_code == 2
+    assert "put annotations.csv with the columns path, reye_y" in result.output
 
 
 # -- what a user gets right ------------------------------------------------------

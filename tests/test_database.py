@@ -159,10 +159,38 @@ def test_orientation_of_the_camera_is_applied(tmp_path: Path) -> None:
     )
 
 
-def test_deep_image_is_refused_instead_of_clipped(tmp_path: Path) -> None:
-    Image.fromarray(np.full((4, 4), 40000, dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ValueError, match=r"8 bits a channel, got mode I.*deep\.png"):
-        load_image(tmp_path / "deep.png")
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_of_sixteen_bits_the_upper_eight_are_kept(tmp_path: Path, name: str) -> None:
+    deep = np.array([[0, 255, 256, 40000], [32767, 32768, 65280, 65535]], dtype=np.uint16)
+    path = tmp_path / name
+    if name.endswith("pgm"):
+        path.write_bytes(b"P5 4 2 65535\n" + deep.astype(">u2").tobytes())
+    else:
+        Image.fromarray(deep).save(path)
+    image = load_image(path)
+    assert image.dtype == np.uint8
+    assert image[0].tolist() == [[0, 0, 1, 156], [127, 128, 255, 255]]
+    np.testing.assert_array_equal(image[0], image[1])
+    np.testing.assert_array_equal(image[0], image[2])
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_deep_image_is_refused_instead_of_clipped(tmp_path: Path, dtype: type) -> None:
+    Image.fromarray(np.full((4, 4), 40000, dtype=dtype)).save(tmp_path / "deep.tif")
+    with pytest.raises(ValueError, match=r"8 or 16 bits a channel, got mode [IF].*deep\.tif"):
+        load_image(tmp_path / "deep.tif")
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour"), [("CMYK", (0, 255, 255, 0)), ("P", 1), ("RGBA", (255, 0, 0, 9))]
+)
+def test_other_colours_become_rgb(tmp_path: Path, mode: str, colour: object) -> None:
+    image = Image.new(mode, (4, 4), 0)
+    if mode == "P":
+        image.putpalette([0, 0, 0, 255, 0, 0])
+    image.paste(colour, (0, 0, 4, 4))
+    image.save(tmp_path / "red.tif")
+    np.testing.assert_array_equal(load_image(tmp_path / "red.tif")[:, 1, 2], (255, 0, 0))
 
 
 @pytest.mark.parametrize("extension", ["jpg", "png", "webp", "bmp"])
@@ -815,7 +843,7 @@ def test_demo_damaged_member_is_named(tmp_path: Path) -> None:
     data[5000:5100] = bytes(100)
     path.write_bytes(data)
     sample = DemoDatabase(path).references()[0].samples[0]
-    with pytest.raises(ValueError, match=r"truncated or damaged image 001/0\.webp in .*demo\.zip"):
+    with pytest.raises(ValueError, match=r"the damaged 001/0\.webp in .*demo\.zip"):
         _ = sample.data
     with zipfile.ZipFile(path, "w"):
         pass

@@ -82,7 +82,7 @@ def test_a_cell_that_was_stopped_is_run_again(chain):
 def test_a_missing_decoder_is_told_before_anything_runs(chain):
     result = CliRunner().invoke(recon, ["matrix", "toys.py", *chain, "-o", "out"])
     assert result.exit_code == 2
-    assert "bob config set bob_recon_plugin.decoders.ToyRecognizer FILE" in result.output
+    assert "bob config set bob_recon_plugin.decoders.ToyRecognizer TRAINED/" in result.output
     assert not Path("out").exists()
 
 

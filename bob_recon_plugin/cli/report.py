@@ -104,7 +104,7 @@ def _database(name: str) -> Any:
 
     try:
         return load([name], entry_point_group="bob.bio.config", attribute_name="database")
-    except (AttributeError, ImportError, OSError, ValueError) as error:
+    except (AttributeError, ImportError, OSError, SyntaxError, ValueError) as error:
         raise InputError(
             "`originals` must be a database resource such as recon-lfw-view2, or a Python file "
             f"that sets `database`, got {name} ({error}); name the database of the run."

@@ -106,25 +106,35 @@ def read_lfw_annotation(path: str | Path, issuer: str) -> Positions:
         ) from error
 
 
-def read_table(path: str | os.PathLike[str]) -> dict[str, Positions]:
+def read_table(path: str | os.PathLike[str]) -> dict[str, Positions | None]:
     """Read eye positions of many images from a CSV file.
 
     Parameters
     ----------
     path : path of a CSV file
-        Columns path, reye_y, reye_x, leye_y, leye_x, others are ignored; pixels.
+        UTF-8, columns path, reye_y, reye_x, leye_y, leye_x, others are ignored; pixels.
+        Four empty cells: there is no face in this image.
 
     Returns
     -------
-    dict of image path to positions
+    dict of image path to positions, or to None for an image without a face
 
     Raises
     ------
     ValueError
         When a column is missing, a position is no finite number (with the line),
-        or an image has two rows.
+        an image has two rows, or the file is no text in UTF-8.
     """
-    table: dict[str, Positions] = {}
+    try:
+        return _read_table(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"`annotations` must be a CSV file in UTF-8, got {path} ({error}); save it as such."
+        ) from error
+
+
+def _read_table(path: str | os.PathLike[str]) -> dict[str, Positions | None]:
+    table: dict[str, Positions | None] = {}
     with open(path, newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
         missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
@@ -134,12 +144,15 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, Positions]:
                 f"got {path} without {', '.join(missing)}."
             )
         for row in reader:
-            image = os.path.normpath(row["path"]).replace(os.sep, "/")
+            image = os.path.normpath(row["path"] or "").replace(os.sep, "/")
             if image in table:
                 raise InputError(
                     f"`annotations` must name every image once, got {image} again in line "
                     f"{reader.line_num} of {path}; remove one of its rows."
                 )
             eyes = {eye: (row[f"{eye}_y"], row[f"{eye}_x"]) for eye in ("reye", "leye")}
-            table[image] = eye_positions(f"line {reader.line_num} of {path}", eyes)
+            if all(cell is not None and not cell.strip() for eye in eyes.values() for cell in eye):
+                table[image] = None
+            else:
+                table[image] = eye_positions(f"line {reader.line_num} of {path}", eyes)
     return table

@@ -7,32 +7,35 @@ from pathlib import PurePosixPath
 
 from .._validation import InputError, one_of
 from ._annotations import Positions
+from ._left_out import LeftOut
 from ._single_group import Face, SingleGroupDatabase, sample_set
 
 SINGLE_IMAGE = ("error", "skip", "impostor")
 
 
-def group_by_subject(paths: Iterable[str], extensions: Iterable[str]) -> dict[str, list[str]]:
+def group_by_subject(paths: Iterable[str], left_out: LeftOut) -> dict[str, list[str]]:
     """Sort the paths that read ``<subject>/<image>`` into subjects.
 
     Parameters
     ----------
     paths : iterable of str
         Relative, with ``/``. What is deeper, hidden or of another extension is left out.
-    extensions : iterable of str
-        Such as ".png"; small and capital letters are the same.
+    left_out : LeftOut
+        Knows the extensions of images, and counts what is no such path.
 
     Returns
     -------
     dict of subject to its paths, both sorted
     """
-    endings = {extension.lower() for extension in extensions}
     subjects: dict[str, list[str]] = {}
-    for path in sorted(paths):
+    for path in sorted(filter(left_out.is_image, paths)):
         parts = PurePosixPath(path).parts
-        hidden = any(part.startswith(".") for part in parts)
-        if len(parts) == 2 and not hidden and PurePosixPath(path).suffix.lower() in endings:
+        if len(parts) == 2:
             subjects.setdefault(parts[0], []).append(path)
+        elif len(parts) > 2:
+            left_out.add("images in deeper folders than <subject>/<image>", path)
+        else:
+            left_out.add("images in no subject's folder", path)
     return subjects
 
 

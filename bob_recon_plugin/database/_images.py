@@ -18,8 +18,10 @@ from PIL import Image, ImageFile, ImageOps
 
 from .._validation import InputError, MissingFileError
 
+#: of files that are taken for images
+EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 #: what Pillow and zipfile raise on damaged files
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     EOFError,
     SyntaxError,
@@ -33,8 +35,10 @@ _UNREADABLE = (
 #: Pillow's readers that are used: it has others, of which that of EPS runs Ghostscript
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _MOST_BYTES = 256 << 20  # of an image in an archive, unpacked
-#: modes of more than 8 bits a channel, which Pillow clips instead of scaling
+#: grey modes of more than 8 bits, which Pillow clips instead of scaling
 _DEEP = ("I", "F")
+#: formats whose mode "I" holds 16 bits
+_SIXTEEN = ("PNG", "PPM")
 #: of the setting of Pillow, which all threads share
 _LOCK = threading.Lock()
 
@@ -55,18 +59,24 @@ def decode_image(stream: IO[bytes], name: str) -> np.ndarray:
     """Read an open image as :func:`load_image` does; ``name`` stands in its messages."""
     try:
         with _truncation_is_an_error(), Image.open(stream, formats=FORMATS) as image:
+            sixteen = image.mode.startswith("I;16") or (
+                image.mode == "I" and image.format in _SIXTEEN
+            )
             upright = ImageOps.exif_transpose(image) or image
             upright.load()
-    except _UNREADABLE as error:
+            if sixteen:  # the high byte, as Pillow takes it of colours of 16 bits
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            if not upright.mode.startswith(_DEEP):
+                rgb = np.asarray(upright.convert("RGB"))
+                return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+    except UNREADABLE as error:
         raise InputError(
             f"`image` must be a readable image file, got the truncated or damaged image {name} "
             f"({error}); restore or remove it."
         ) from error
-    if upright.mode.startswith(_DEEP):
-        raise InputError(
-            f"`image` must have 8 bits a channel, got mode {upright.mode} in {name}; convert it."
-        )
-    return np.ascontiguousarray(np.asarray(upright.convert("RGB")).transpose(2, 0, 1))
+    raise InputError(
+        f"`image` must have 8 or 16 bits a channel, got mode {upright.mode} in {name}; convert it."
+    )
 
 
 def load_image(path: str | Path) -> np.ndarray:
@@ -75,9 +85,9 @@ def load_image(path: str | Path) -> np.ndarray:
     Parameters
     ----------
     path : str or Path
-        BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF or WebP of 8 bits. The
-        orientation that a camera has noted is applied, transparency is
-        dropped, grey becomes three equal channels.
+        BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF or WebP of 8 or 16 bits a channel; of 16,
+        the upper 8 are kept. The orientation that a camera has noted is applied,
+        transparency is dropped, grey becomes three equal channels.
 
     Returns
     -------
@@ -89,7 +99,7 @@ def load_image(path: str | Path) -> np.ndarray:
     FileNotFoundError
         When there is no such file.
     ValueError
-        When the file is truncated, damaged, no image, or deeper than 8 bits.
+        When the file is truncated, damaged, no image, or deeper than 16 bits.
     """
     path = Path(path)
     if not path.is_file():
@@ -149,7 +159,7 @@ def read_member(archive: zipfile.ZipFile, member: str) -> np.ndarray:
         ) from error
     except InputError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(
             f"`archive` must hold whole images, got the damaged {name} ({error}); restore it."
         ) from error

@@ -6,9 +6,11 @@ import os
 from functools import partial
 from pathlib import Path
 
+from .._validation import InputError
 from ._annotations import ALIGNED_POSITIONS
 from ._first_enrolled import FirstEnrolledDatabase, group_by_subject
 from ._images import load_member, open_archive
+from ._left_out import LeftOut
 from ._single_group import Face
 
 _EXTENSIONS = (".webp", ".jpg")
@@ -38,7 +40,16 @@ class DemoDatabase(FirstEnrolledDatabase):
     def __init__(self, archive: str | Path | None = None) -> None:
         path = None if archive is None else os.path.abspath(os.path.expanduser(archive))
         with open_archive(path) as opened:
-            found = group_by_subject(opened.namelist(), _EXTENSIONS)
+            names = [name for name in opened.namelist() if not name.endswith("/")]
+        left_out = LeftOut(_EXTENSIONS)
+        found = group_by_subject(names, left_out)
+        if not found:
+            raise InputError(
+                f"`archive` must hold images as <subject>/<image>, got none in {path} with "
+                f"{', '.join(_EXTENSIONS)} (left out: {str(left_out) or 'nothing'}); pack a folder "
+                "for every person."
+            )
+        left_out.tell(str(path))
         super().__init__(
             {
                 subject: [

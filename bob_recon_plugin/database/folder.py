@@ -10,23 +10,25 @@ from pathlib import Path
 from .._validation import InputError, existing_file, one_of
 from ._annotations import Positions, fixed_eye_positions, read_table
 from ._first_enrolled import FirstEnrolledDatabase, group_by_subject
-from ._images import load_image
+from ._images import EXTENSIONS, load_image
+from ._left_out import ANNOTATIONS, LeftOut, walk
 from ._settings import directory
 from ._single_group import Face
 
 _KEY = "bob_recon_plugin.folder.directory"
-_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def _find(root: str, extensions: Iterable[str]) -> dict[str, list[str]]:
     """List the images of every subject, relative to ``root``."""
-    paths = [path.relative_to(root).as_posix() for path in Path(root).glob("*/*") if path.is_file()]
-    subjects = group_by_subject(paths, extensions)
+    left_out = LeftOut(extensions)
+    subjects = group_by_subject(walk(root, left_out), left_out)
     if not subjects:
+        besides = f" (left out: {left_out})" if str(left_out) else ""
         raise InputError(
             f"`original_directory` must hold images as <subject>/<image>, got none in {root} "
-            f"with {', '.join(extensions)}; give every person a folder of that form."
+            f"with {', '.join(extensions)}{besides}; give every person a folder of that form."
         )
+    left_out.tell(root)
     return subjects
 
 
@@ -38,8 +40,8 @@ def _annotator(
         return lambda image: fixed
     if given is not None:
         table_path = existing_file("annotations", given, "pass the path of a CSV file.")
-    elif (Path(root) / "annotations.csv").is_file():
-        table_path = Path(root) / "annotations.csv"
+    elif (Path(root) / ANNOTATIONS).is_file():
+        table_path = Path(root) / ANNOTATIONS
     else:
         return lambda image: None
     table = read_table(table_path)
@@ -47,7 +49,8 @@ def _annotator(
     if missing:
         raise InputError(
             f"`annotations` must have a row for every image, got {table_path} without "
-            f"{len(missing)} of {len(images)} (first: {missing[0]}); add them."
+            f"{len(missing)} of {len(images)} (first: {missing[0]}); add them, with empty cells "
+            "for an image without a face."
         )
     return table.__getitem__
 
@@ -56,7 +59,8 @@ class FolderDatabase(FirstEnrolledDatabase):
     """Images of one's own, ``<directory>/<subject>/<image>``.
 
     The first image of every subject, by name, is enrolled; every other image is
-    compared to all enrolled subjects. The only group is ``dev``.
+    compared to all enrolled subjects. The only group is ``dev``. Files elsewhere (in
+    deeper folders, hidden, of other extensions) are left out, and counted on stderr.
 
     Parameters
     ----------
@@ -68,7 +72,8 @@ class FolderDatabase(FirstEnrolledDatabase):
     annotations : str or Path, optional
         CSV file with the columns path, reye_y, reye_x, leye_y, leye_x and a row
         for every image; paths are relative to ``original_directory``, positions
-        are in pixels of the image as displayed. Default: ``annotations.csv`` in
+        are in pixels of the image as displayed. Four empty cells: there is no face in
+        this image, which counts as a failure to acquire. Default: ``annotations.csv`` in
         ``original_directory``, if there is one. Without it, and without
         ``fixed_positions``, samples have the annotations None, and a pipeline
         has to find the eyes itself.
@@ -103,7 +108,7 @@ class FolderDatabase(FirstEnrolledDatabase):
         fixed_positions: Positions | None = None,
         annotations: str | Path | None = None,
         annotation_type: str = "eyes-center",
-        extensions: Iterable[str] = _EXTENSIONS,
+        extensions: Iterable[str] = EXTENSIONS,
         single_image: str = "error",
     ) -> None:
         one_of("protocol", protocol, self.protocols())

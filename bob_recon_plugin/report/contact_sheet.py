@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .._files import whole_or_nothing
-from .._validation import InputError
 from ..database._images import load_image
 from ..originals import aligned, shrunk
 
@@ -51,8 +50,6 @@ def _original(
         original = aligned(sample.data, eyes, positions, size)
         note = "" if original.aligned else "not aligned"
         return shrunk(original.image, (_SIDE, _SIDE)), note
-    except InputError:
-        raise  # the run would end in it too, later
     except Exception as error:  # any database and any annotation may come here
         logger.warning(f"No original of {sample.key} on the contact sheet: {error}")
         return np.full((3, _SIDE, _SIDE), 200, dtype=np.uint8), "not readable"

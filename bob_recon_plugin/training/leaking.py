@@ -31,7 +31,7 @@ def read_leak(path: str | Path) -> tuple[Any, ...]:
     file = existing_file("leak", Path(path), "give a Python file that says `leak = [...]`.")
     try:
         steps = load([str(file)], attribute_name="leak")
-    except ImportError as error:
+    except (ImportError, SyntaxError, UnicodeDecodeError) as error:
         raise InputError(
             f"`leak` must be defined in {file}, got none ({error}); write `leak = [...]` in it."
         ) from error

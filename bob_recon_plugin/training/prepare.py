@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from bob.pipelines import wrap
 from tqdm import tqdm
 
+from .._command import check_client
 from .._json import read
 from .._validation import InputError, one_of
 from ..clients.window import Window
@@ -137,6 +138,7 @@ def load_client(name: str | None) -> Any:
     """
     if name is None:
         return None
+    check_client(name)
     from bob.pipelines.distributed import VALID_DASK_CLIENT_STRINGS
     from clapper.config import load
 
@@ -144,7 +146,7 @@ def load_client(name: str | None) -> Any:
         return name
     try:
         return load([name], entry_point_group="dask.client", attribute_name="dask_client")
-    except (ImportError, RuntimeError, ValueError) as error:
+    except (ImportError, RuntimeError, SyntaxError, ValueError) as error:
         raise InputError(f"`--dask-client` must name a client, got {name!r}: {error}") from error
 
 

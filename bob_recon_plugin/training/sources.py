@@ -12,23 +12,23 @@ import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from bob.pipelines import DelayedSample
 
 from .._validation import InputError, existing_file
 from ..database._annotations import Positions, read_table
-from ..database._images import check_size, decode_image, load_image, read_member
+from ..database._images import EXTENSIONS, check_size, decode_image, load_image, read_member
+from ..database._left_out import ANNOTATIONS, LeftOut, walk
 from ..description import describe_database
 
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-ANNOTATIONS = "annotations.csv"
 _GROUP = "bob.bio.database"
 _LOCK = threading.Lock()
 
@@ -52,6 +52,8 @@ class Source:
         Whether it brings eye positions.
     in_order : bool
         Whether reading is slow unless images are read in their order.
+    left_out : str
+        Counts of files beside the images, in words; empty without any.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Source:
     identity: dict[str, Any] = field(default_factory=dict)
     annotated: bool = False
     in_order: bool = False
+    left_out: str = ""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -108,20 +111,20 @@ def open_source(name: str | Path, annotations: str | Path | None = None) -> Sour
     else:
         source = _database(str(name))
     if not source.keys:
+        besides = f" (left out: {source.left_out})" if source.left_out else ""
         raise InputError(
-            f"`source` must hold images ({', '.join(EXTENSIONS)}), got none in {source.name}."
+            f"`source` must hold images ({', '.join(EXTENSIONS)}), got none in "
+            f"{source.name}{besides}; name the folder, archive or database of the images."
         )
+    if source.left_out:
+        click.echo(f"Note: left out of {source.name}: {source.left_out}.", err=True)
     return source
 
 
-def _is_image(name: str) -> bool:
-    """Whether a file name is that of an image, and not of a hidden file."""
-    parts = name.split("/")
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and name.lower().endswith(EXTENSIONS)
+_Table = dict[str, Positions | None]
 
 
-def _table(given: str | Path | None, beside: Path | None) -> tuple[dict[str, Positions], dict]:
+def _table(given: str | Path | None, beside: Path | None) -> tuple[_Table, dict[str, Any]]:
     """Read eye positions; return them, and what tells this table from another."""
     if given is not None:
         path = existing_file("annotations", given, "pass the path of a CSV file.")
@@ -133,26 +136,11 @@ def _table(given: str | Path | None, beside: Path | None) -> tuple[dict[str, Pos
     return read_table(path), {"annotations": digest}
 
 
-def _delayed(
-    load: Callable[[str], np.ndarray], table: dict[str, Positions], key: str
-) -> DelayedSample:
+def _delayed(load: Callable[[str], np.ndarray], table: _Table, key: str) -> DelayedSample:
     return DelayedSample(partial(load, key), key=key, annotations=table.get(key))
 
 
 # -- folders -----------------------------------------------------------------
-
-
-def _walk(root: Path) -> Iterable[str]:
-    """Yield files below ``root``, relative to it; links to folders are followed once."""
-    seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        for file in files:
-            yield Path(folder, file).relative_to(root).as_posix()
 
 
 def _from_folder(root: str, key: str) -> np.ndarray:
@@ -161,9 +149,10 @@ def _from_folder(root: str, key: str) -> np.ndarray:
 
 def _folder(root: Path, annotations: str | Path | None) -> Source:
     table, identity = _table(annotations, root / ANNOTATIONS)
-    keys = sorted(filter(_is_image, _walk(root)))
+    left_out = LeftOut(EXTENSIONS)
+    keys = sorted(filter(left_out.is_image, walk(root, left_out)))
     sample = partial(_delayed, partial(_from_folder, str(root)), table)
-    return Source(str(root), keys, sample, identity, annotated=bool(table))
+    return Source(str(root), keys, sample, identity, bool(table), left_out=str(left_out))
 
 
 # -- archives ----------------------------------------------------------------
@@ -172,17 +161,19 @@ def _folder(root: Path, annotations: str | Path | None) -> Source:
 def _archive(path: Path, annotations: str | Path | None) -> Source:
     table, identity = _table(annotations, None)
     identity["bytes"] = path.stat().st_size
+    left_out = LeftOut(EXTENSIONS)
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                keys = sorted(filter(_is_image, set(archive.namelist())))
+                names = {name for name in archive.namelist() if not name.endswith("/")}
+            keys = sorted(filter(left_out.is_image, names))
             sample = partial(_delayed, partial(_from_zip, str(path)), table)
-            return Source(str(path), keys, sample, identity, annotated=bool(table))
+            return Source(str(path), keys, sample, identity, bool(table), left_out=str(left_out))
         if tarfile.is_tarfile(path):
-            places = _tar_members(path)
+            places = _tar_members(path, left_out)
             sample = partial(_of_tar, str(path), places, table)
-            packed = not _plain(path)
-            return Source(str(path), list(places), sample, identity, bool(table), in_order=packed)
+            packed, besides = not _plain(path), str(left_out)
+            return Source(str(path), list(places), sample, identity, bool(table), packed, besides)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise InputError(
             f"`source` must be a whole archive, got the damaged {path} ({error}); restore it."
@@ -214,15 +205,19 @@ def _plain(path: Path) -> bool:
         return False
 
 
-def _tar_members(path: Path) -> dict[str, tuple[int, int]]:
+def _tar_members(path: Path, left_out: LeftOut) -> dict[str, tuple[int, int]]:
     """Offset and size, in the uncompressed archive, of every image, in their order there."""
     places = {}
     with tarfile.open(path) as archive:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
             name = member.name.removeprefix("./")
-            if member.isreg() and _is_image(name):
+            if member.isdir() or not left_out.is_image(name):
+                continue
+            if member.isreg():
                 places[name] = (member.offset_data, member.size)
+            else:
+                left_out.add("links to images", name)
     return places
 
 
@@ -242,7 +237,7 @@ def _from_tar(path: str, place: tuple[int, int], key: str) -> np.ndarray:
 
 
 def _of_tar(
-    path: str, places: dict[str, tuple[int, int]], table: dict[str, Positions], key: str
+    path: str, places: dict[str, tuple[int, int]], table: _Table, key: str
 ) -> DelayedSample:
     return _delayed(partial(_from_tar, path, places[key]), table, key)
 
@@ -273,7 +268,7 @@ def _load_database(name: str) -> Any:
         )
     try:
         database = load([name], entry_point_group=_GROUP, attribute_name="database")
-    except ImportError as error:
+    except (ImportError, SyntaxError, UnicodeDecodeError) as error:
         raise InputError(
             f"`source` must define `database`, got {name} ({error}); write `database = ...` in it."
         ) from error

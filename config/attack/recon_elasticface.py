@@ -1,8 +1,8 @@
 """ElasticFace iResNet-100 under attack: `bob bio pipeline simple DATABASE recon-elasticface`."""
 
 from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import attack, system
+from bob_recon_plugin.chain import attack, pipeline_for
 
 with told_to_user():
-    pipeline = system(locals(), "elasticface-iresnet100")
+    pipeline = pipeline_for(locals(), "elasticface-iresnet100")
     pipeline = attack(locals())

@@ -1,8 +1,8 @@
 """Face recognition with ArcFace, MobileFaceNet: crop, embed, compare by cosine."""
 
 from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import system
+from bob_recon_plugin.chain import pipeline_for
 
 with told_to_user():
-    pipeline = system(locals(), "arcface-mbf")
+    pipeline = pipeline_for(locals(), "arcface-mbf")
 transformer = pipeline.transformer

@@ -1,8 +1,8 @@
 """Face recognition with FaceX-Zoo's MobileFaceNet: crop, embed, compare by cosine."""
 
 from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import system
+from bob_recon_plugin.chain import pipeline_for
 
 with told_to_user():
-    pipeline = system(locals(), "facexzoo-mbf")
+    pipeline = pipeline_for(locals(), "facexzoo-mbf")
 transformer = pipeline.transformer
