@@ -27,7 +27,8 @@ ROOMS = (
     ("statistics",),
     ("metrics",),
     ("scores",),
-    ("data", "_ahead", "_files", "_geometry", "_memory", "_validation"),
+    ("_files", "_json", "_weights_files"),
+    ("data", "_ahead", "_geometry", "_memory", "_validation"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 

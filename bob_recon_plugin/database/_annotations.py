@@ -121,9 +121,18 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, Positions]:
     Raises
     ------
     ValueError
-        When a column is missing, a position is no finite number (with the line),
-        or an image has two rows.
+        When it is no CSV file, a column is missing, a position is no finite number
+        (with the line), or an image has two rows.
     """
+    try:
+        return _table(path)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"`annotations` must be a CSV file in UTF-8, got {path} ({error}); write it again."
+        ) from error
+
+
+def _table(path: str | os.PathLike[str]) -> dict[str, Positions]:
     table: dict[str, Positions] = {}
     with open(path, newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream)
@@ -134,7 +143,7 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, Positions]:
                 f"got {path} without {', '.join(missing)}."
             )
         for row in reader:
-            image = os.path.normpath(row["path"]).replace(os.sep, "/")
+            image = os.path.normpath(row["path"] or "").replace(os.sep, "/")
             if image in table:
                 raise InputError(
                     f"`annotations` must name every image once, got {image} again in line "
