@@ -253,6 +253,13 @@ def _options(data: Path, output: Path) -> list[str]:
     return [str(data), "-o", str(output), *settings, *run_options]
 
 
+def test_a_state_that_asks_for_code_is_not_opened(dataset, tmp_path):
+    train(dataset, tmp_path, plan())
+    torch.save({"state_dict": {}, "optimizer_states": [tmp_path]}, tmp_path / run.STATE)
+    with pytest.raises(ValueError, match=r"`last\.ckpt` must be .* asks for the code of pathlib"):
+        train(dataset, tmp_path, plan())
+
+
 @pytest.mark.slow
 def test_killed_and_resumed_equals_never_stopped_to_the_bit(data, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -26,10 +26,13 @@ from bob_recon_plugin import adapters, decoders, recognizers, run_record
 from bob_recon_plugin._validation import InputError
 from bob_recon_plugin.checkpoints import Checkpoints
 from bob_recon_plugin.database._images import load_image, load_member
+from bob_recon_plugin.decoders import MobileStyleGAN, mobilestylegan
 from bob_recon_plugin.losses import Perceptual
+from bob_recon_plugin.report.build import Options, write_report
 from bob_recon_plugin.results import open_run
 from bob_recon_plugin.training.callbacks import TensorsAlone
 from bob_recon_plugin.training.dataset import FaceDataset, read_card, write_card, write_shard
+from bob_recon_plugin.training.generator import Generator
 from bob_recon_plugin.training.sources import open_source
 
 SIDE = 8
@@ -514,6 +517,44 @@ def test_an_identifier_of_a_score_file_stays_among_the_faces(tmp_path, name):
     assert run.face("type1/a/1") == tmp_path / "faces" / "type1" / "a" / "1.png"
     with pytest.raises(InputError, match=r"names of images must stay in .*faces"):
         run.face(name)
+
+
+@pytest.mark.parametrize(
+    "content", ["a" * 200_000, "\0,1", b"\xff\xfe"], ids=["long", "null", "binary"]
+)
+def test_a_table_of_eyes_that_is_no_table_is_told(tmp_path, content):
+    header = b"path,reye_y,reye_x,leye_y,leye_x\n"
+    content = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "eyes.csv").write_bytes(header + content)
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"`annotations` must be a CSV file|line 2 of"):
+        open_source(tmp_path, tmp_path / "eyes.csv")
+
+
+def test_names_of_files_are_no_formulas(tmp_path):
+    people = [f"P{i}" for i in range(12)]
+    columns = "probe_subject_id,probe_template_id,bio_ref_subject_id,bio_ref_template_id,score"
+    rows = [f"{a},{a}/1,{b},{b}/0,{0.9 if a == b else 0.1}," for a in people for b in people]
+    rows += ["P0,t/P0,P0,P0/0,0.5,$\\frac{$"]
+    path = tmp_path / "s.csv"
+    path.write_text("\n".join([columns + ",probe_attack_type", *rows]) + "\n")
+    options = Options(fmrs=(0.1,), replicates=20, quality=0, pdf=True, png=True)
+    assert all(each.stat().st_size for each in write_report([path], tmp_path / "r.html", options))
+
+
+# -- the generator ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [MobileStyleGAN, Generator])
+def test_the_generators_files_are_known_before_they_are_opened(tmp_path, monkeypatch, make):
+    laughs = "".join(f"<!ENTITY a{i} '{f'&a{i - 1};' * 10 if i else 'ha'}'>" for i in range(10))
+    for name in ("MappingNetwork", "SynthesisNetwork"):
+        (tmp_path / f"{name}.xml").write_text(f"<!DOCTYPE net [{laughs}]><net>&a9;</net>")
+        (tmp_path / f"{name}.bin").touch()
+    monkeypatch.setattr(mobilestylegan, "generator_folder", lambda: tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: object())
+    with pytest.raises(InputError, match=r"must be the one of random-face 2021\.7\.21\.1, got"):
+        make()
 
 
 # -- checkpoints -----------------------------------------------------------------------------
