@@ -25,6 +25,7 @@ from bob_recon_plugin._validation import InputError
 from bob_recon_plugin.clients import jobs, processes
 from tests import inside, slurm, toy
 from tests.inside import seen
+from tests.test_faults import once
 
 ROOT = Path(__file__).parents[1]
 MAKE = {"slurm": clients.slurm, "sge": clients.sge}
@@ -344,3 +345,38 @@ def test_jobs_of_slurm_get_cores_and_gpus_and_are_replaced(real_slurm, tmp_path)
         assert time.monotonic() < end
         time.sleep(0.5)
     assert client.submit(seen, pure=False).result(timeout=60)["threads"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_jobs_of_slurm_that_are_cancelled_while_many_parts_wait_cost_nothing(real_slurm, tmp_path):
+    decoder = toy.decoder(tmp_path / "toy.safetensors")
+    Path("chain.py").write_text(
+        "from tests.toy import SlowRecognizer, ToyDatabase, system\n"
+        "database, pipeline = ToyDatabase(12, 1), system(SlowRecognizer(pause=0.1))\n"
+        f"decoder, part_size = {str(decoder)!r}, 1\n"
+    )
+    Path("mine.py").write_text(
+        "from bob_recon_plugin.clients import slurm\n"
+        "dask_client = slurm(queue='cpu', memory='1GB', jobs=2)\n"
+    )
+    bob = [Path(sys.executable).with_name("bob"), "bio", "pipeline", "simple", "chain.py", "recon"]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    options = {"env": {**os.environ, "PYTHONPATH": path}, "capture_output": True, "text": True}
+    done = subprocess.run([*bob, "-o", "plain", "--no-dask"], timeout=120, check=True, **options)
+    cancelled: list[str] = []
+
+    def cancel() -> None:
+        for job in squeue("-o", "%i", "-t", "RUNNING"):
+            subprocess.run(["scancel", "--signal=KILL", "--full", job], check=True)
+            cancelled.append(job)
+            time.sleep(2)
+
+    with once(lambda: len(list(Path("slurm").rglob("*.h5"))) >= 3, cancel):
+        done = subprocess.run([*bob, "-o", "slurm", "-l", "mine.py"], timeout=240, **options)
+    assert done.returncode == 0, done.stderr
+    assert cancelled
+    plain, plain_scores = rows(tmp_path / "plain" / "scores-dev.csv")
+    queued, queued_scores = rows(tmp_path / "slurm" / "scores-dev.csv")
+    assert queued == plain
+    assert queued_scores == pytest.approx(plain_scores, abs=1e-5)

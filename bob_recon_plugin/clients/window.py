@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _PER_SLOT = 2  # one that is computed and the next
 _MANY = 64  # slots, where a cluster grows without bounds
 _DEATHS = 9  # of workers that one task may see
-_GLANCE = 0.05  # seconds between two looks at what is finished
+_GLANCE = 0.05  # seconds that a look at what is finished takes at most
 _LOOK = 1  # seconds between two looks at the workers
 _ALONE = 60  # seconds without a worker after which it is said
 _STUCK = 600  # seconds with nothing finished after which it is said
@@ -104,7 +104,8 @@ class Window:
 
     def _wait(self) -> None:
         while not self.running.has_ready():
-            time.sleep(_GLANCE)
+            with self.running.thread_condition:
+                self.running.thread_condition.wait(_GLANCE)
             self.workers.look()
         future = next(self.running)
         if future.status != "finished":
@@ -172,10 +173,11 @@ class _Workers:
             return
         self.next_alone *= 2
         end = "" if waits else f" The run ends when none comes back within {_spoken(_GONE)}."
+        address = self.client.scheduler_info()["address"]
         wanted = f" that offers {self.resources}" if self.resources else ""
         click.echo(
             f"\nNote: no worker{wanted} has been there for {_spoken(seconds)}. Jobs may wait in "
-            f"their queue; else start a worker (`dask worker {self.client.scheduler.address}`), "
+            f"their queue; else start a worker (`dask worker {address}`), "
             f"or stop with Ctrl-C: what is finished is kept.{end}",
             err=True,
         )
