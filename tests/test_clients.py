@@ -179,7 +179,7 @@ def test_a_file_of_two_lines_shows_the_sentence_alone(no_queue):
     lines = "from bob_recon_plugin.clients import slurm\ndask_client = slurm(queue='cpu')\n"
     Path("mine.py").write_text(lines)
     result = CliRunner().invoke(pipeline_simple, ["-l", "mine.py"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.output.startswith("Error: `sbatch` must be on PATH")
 
 
