@@ -355,7 +355,7 @@ def test_stale_output_of_another_decoder_is_told_without_traceback(eight, tmp_pa
     completed(eight, "arcface-mbf", "recon", "--no-dask")
     direct = config(tmp_path / "direct.py", 'reentry = "recognizer"\n')
     result = simple(eight, "arcface-mbf", direct, "recon", "--no-dask")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "reentry was 'camera', now 'recognizer'" in result.output
     completed(eight, "arcface-mbf", direct, "recon", "--no-dask", "--force")
     camera = simple(eight, "arcface-mbf", "recon", "--no-dask")

@@ -161,6 +161,16 @@ def test_the_same_command_again_lists_the_same_and_tries_mended_images(decoder, 
     assert nan == [True] + [False] * 7  # p0 is not enrolled
 
 
+def test_templates_of_another_system_leak_only_where_it_acquired_the_image(
+    decoder, folder, tmp_path
+):
+    spoil(folder)
+    found = run(decoder, FolderDatabase(folder), tmp_path / "out", inverted=system())
+    kinds = [row["probe_attack_type"] for row in found]
+    assert [kinds.count(kind) for kind in ("", "type1", "type2")] == [8 * 16, 7, 14]
+    assert listed(tmp_path / "out") == SPOILT
+
+
 def test_files_that_go_or_are_no_images_and_crops_that_fail(decoder, folder, tmp_path):
     table = folder / "annotations.csv"
     # the eyes of another photograph, upside down: Bob's cropper refuses them
