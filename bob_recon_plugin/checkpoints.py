@@ -15,10 +15,11 @@ import numpy as np
 from ._files import whole_or_nothing
 from ._validation import InputError
 from .description import fingerprint
+from .effort import Clock
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 _NUMBERS = "biufc"  # kinds of numpy
 _NONE = object()
 _UNREADABLE = (OSError, KeyError, ValueError, TypeError, RuntimeError)
@@ -57,8 +58,11 @@ class Checkpoints:
         name = hashlib.sha256("\n".join([kind, *keys]).encode()).hexdigest()[:24]
         return self.folder / kind / f"{name}.h5"
 
-    def load(self, kind: str, keys: Sequence[str]) -> list[Any] | None:
-        """Return the embeddings of a part, None where an image gave none; None for no such part."""
+    def load(self, kind: str, keys: Sequence[str]) -> tuple[list[Any], Clock] | None:
+        """Return a part and what it took; None for no such part.
+
+        The part is a list of embeddings, with None where an image gave none.
+        """
         if self.folder is None or self.force:
             return None
         path = self.path(kind, keys)
@@ -66,14 +70,15 @@ class Checkpoints:
             return None
         try:
             with h5py.File(path) as file:
-                return _unpacked(file, list(keys), path.stat().st_size)
+                found = _unpacked(file, list(keys), path.stat().st_size)
+                return found, Clock(int(file.attrs["images"]), float(file.attrs["seconds"]))
         except _UNREADABLE as error:
             logger.warning(f"{path} is damaged ({error}): it is computed anew.")
             path.unlink(missing_ok=True)
             return None
 
-    def save(self, kind: str, keys: Sequence[str], embeddings: Sequence[Any]) -> None:
-        """Keep the embeddings of a part."""
+    def save(self, kind: str, keys: Sequence[str], embeddings: Sequence[Any], clock: Clock) -> None:
+        """Keep the embeddings of a part, and what they took."""
         if self.folder is None:
             return
         arrays = [None if e is None else np.asarray(e) for e in embeddings]
@@ -87,6 +92,7 @@ class Checkpoints:
         content = io.BytesIO()  # a full disk is an error of ours to tell, not of the library
         with h5py.File(content, "w") as file:
             _pack(file, list(keys), arrays)
+            file.attrs["images"], file.attrs["seconds"] = clock.images, clock.seconds
         with whole_or_nothing(self.path(kind, keys)) as part:
             part.write_bytes(content.getbuffer())
 

@@ -18,6 +18,7 @@ from ._files import inside, whole_or_nothing
 from ._validation import InputError, InputTypeError, real_numbers
 from .checkpoints import Checkpoints
 from .description import describe, digest
+from .effort import Clock
 from .system import System, core, crops_by_own_positions, positions_gap
 
 TYPE_I = "type1"
@@ -178,28 +179,6 @@ def _kept(face: np.ndarray, path: Path | None) -> np.ndarray:
     return face
 
 
-@dataclass
-class Clock:
-    """Seconds and images of a part of the work, since the clock was made.
-
-    Examples
-    --------
-    >>> sum([Clock(3, 1.5), Clock(1, 0.5)], Clock())
-    Clock(images=4, seconds=2.0)
-    """
-
-    images: int = 0
-    seconds: float = 0.0
-
-    def __add__(self, other: Clock) -> Clock:
-        return Clock(self.images + other.images, self.seconds + other.seconds)
-
-    @classmethod
-    def since(cls, started: float, images: int) -> Clock:
-        """Return what a part took that started at a value of ``time.perf_counter``."""
-        return cls(images, time.perf_counter() - started)
-
-
 @dataclass(frozen=True)
 class Presenter:
     """Turns leaked templates into probe templates of the attacked system.
@@ -244,8 +223,8 @@ class Presenter:
         Returns
         -------
         list of Sample, Clock
-            The attack probes, one an embedding; and what it took, nothing where
-            the checkpoints had it.
+            The attack probes, one an embedding; and what it took, in this run or in the
+            earlier one that left the checkpoint.
         """
         started = time.perf_counter()
         owners: list[tuple[Sample, str]] = []
@@ -258,14 +237,14 @@ class Presenter:
         keys = [key for _, key in owners]
         # a face is that of its template, whatever its name
         parts = [f"{key} {digest(describe(row))}" for key, row in zip(keys, vectors, strict=True)]
-        presented, clock = self.checkpoints.load(attack, parts), Clock()
-        if presented is None:
+        if kept := self.checkpoints.load(attack, parts):
+            presented, clock = kept
+            self._draw_again(owners, vectors)
+        else:
             faces = self._faces(owners, self._leaked(owners, vectors))
             presented = list(self.system.embed(faces))
-            self.checkpoints.save(attack, parts, presented)
             clock = Clock.since(started, len(keys))
-        else:
-            self._draw_again(owners, vectors)
+            self.checkpoints.save(attack, parts, presented, clock)
         probes = [
             SampleSet(
                 [Sample(embedding, key=key)],

@@ -21,8 +21,9 @@ from bob.pipelines import Sample, SampleSet
 
 from .checkpoints import Checkpoints
 from .comparison import Comparison
+from .effort import Clock
 from .failures import Failures
-from .injection import TYPE_I, TYPE_II, Clock, Gallery, Leaking, Presenter, leaked_templates
+from .injection import TYPE_I, TYPE_II, Gallery, Leaking, Presenter, leaked_templates
 from .system import System
 
 REFERENCES, PROBES, BONA_FIDE = "references", "probes", "bona-fide"
@@ -267,15 +268,16 @@ def _embed(
     samples = [sample for s in sets for sample in s.samples]
     names = checkpoints.names(samples)
     kept = checkpoints.load(kind, names)
-    found = kept or [known.get(token(sample) or b"") if known else None for sample in samples]
+    unknown = [known.get(token(sample) or b"") if known else None for sample in samples]
+    found, clock = kept or (unknown, Clock())
     new = [i for i, embedding in enumerate(found) if embedding is None]
     reasons: dict[str, str] = {}
     for i, embedding in zip(new, system.embed([samples[i] for i in new], reasons), strict=True):
         found[i] = embedding
     acquired = sum(found[i] is not None for i in new)
     if kept is None or acquired:
-        checkpoints.save(kind, names, found)
-    clock = Clock.since(started, acquired) if acquired else Clock()
+        clock += Clock.since(started, acquired) if acquired else Clock()
+        checkpoints.save(kind, names, found, clock)
     features = iter(found)
     featured = [
         SampleSet([Sample(next(features), key=s.key) for s in one.samples], parent=one)

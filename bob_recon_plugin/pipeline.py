@@ -27,9 +27,10 @@ from ._validation import InputError, InputTypeError
 from .adapters import Adapter
 from .checkpoints import Checkpoints
 from .description import describe, describe_database, digest
+from .effort import Clock
 from .failures import FILE_NAME as FAILURES
 from .failures import Tally
-from .injection import Clock, Leaking, Presenter, injected_steps
+from .injection import Leaking, Presenter, injected_steps
 from .options import AttackOptions
 from .parts import BONA_FIDE, Work, Written
 from .recognizers import identify

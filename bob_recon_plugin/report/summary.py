@@ -76,7 +76,7 @@ def write_summary(
 
 
 def _told(spent: Mapping[str, Any]) -> str:
-    """Say what the tasks did; nothing of it is what checkpoints spared."""
+    """Say what the tasks did, with what earlier runs did that left their checkpoints."""
     names = {
         "embed": "images embedded",
         "attack": "templates inverted and presented",

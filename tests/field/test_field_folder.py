@@ -21,8 +21,6 @@ from PIL import Image
 from bob_recon_plugin._validation import InputError
 from bob_recon_plugin.database import DemoDatabase, FolderDatabase
 from bob_recon_plugin.losses import Perceptual
-from bob_recon_plugin.pipeline import AttackPipeline
-from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.training.leaking import read_leak
 from bob_recon_plugin.training.sources import open_source
 from tests import toy
@@ -91,9 +89,7 @@ def system(algorithm=None) -> PipelineSimple:
 
 def run(decoder, database, output: Path, client=None, algorithm=None, force=False, **options):
     """Attack as Bob's command does; return the rows of the score file."""
-    pipeline = AttackPipeline(
-        system(algorithm), FaceReconstructor(str(decoder)), part_size=5, **options
-    )
+    pipeline = toy.attack(decoder, pipeline=system(algorithm), part_size=5, **options)
     execute_pipeline_simple(
         pipeline=pipeline, database=database, output=str(output), dask_client=client,
         groups=["dev"], write_metadata_scores=True, checkpoint=True, dask_n_partitions=None,
@@ -209,13 +205,13 @@ def test_too_many_failures_end_the_run_with_the_first_reasons(decoder, folder, t
 def test_the_limit_is_a_share(decoder):
     for wrong in (-0.1, 5, "few", True, math.nan):
         with pytest.raises(InputError, match=r"`max_failures` must be a share .* from 0 to 1, got"):
-            AttackPipeline(system(), FaceReconstructor(str(decoder)), max_failures=wrong)
+            toy.attack(decoder, pipeline=system(), max_failures=wrong)
 
 
 def test_a_system_that_refuses_every_image_is_at_fault_itself(decoder, folder, tmp_path):
     broken = system()
     broken.transformer.steps[0][1].estimator.cropper = None
-    pipeline = AttackPipeline(broken, FaceReconstructor(str(decoder)))
+    pipeline = toy.attack(decoder, pipeline=broken)
     pipeline.transformer.steps[0][1].estimator.color_channel = "infrared"
     with pytest.raises(ValueError, match="infrared"):
         execute_pipeline_simple(
