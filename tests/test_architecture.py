@@ -1,70 +1,11 @@
-"""Who may import whom, and what may load when."""
+"""What may load when; who may import whom is a contract of import-linter, in pyproject.toml."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-PACKAGE = Path(__file__).parents[1] / "bob_recon_plugin"
-
-#: Rooms from the street down; a room imports only what stands below it.
-ROOMS = (
-    ("cli",),
-    ("transfer",),
-    ("chain",),
-    ("leaks", "pipeline"),
-    ("options",),
-    ("report", "schedule", "training"),
-    ("parts",),
-    ("quality", "verdict"),
-    ("originals", "results", "view2"),
-    ("injection", "run_record", "score_files", "threat", "refinement"),
-    ("crop",),
-    ("checkpoints", "comparison", "reconstructor", "database", "system", "protection", "adapters"),
-    ("losses", "recognizers", "decoders", "clients"),
-    ("_command", "statistics"),
-    ("metrics",),
-    ("scores",),
-    ("_rows",),
-    ("data", "_ahead", "_files", "_geometry", "_memory", "_validation", "description"),
-)
-LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
-
-
-def _room(module: Path) -> str:
-    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def _imports(module: Path) -> set[str]:
-    """Rooms of this package that a module imports, at any place in its code."""
-    parts = module.relative_to(PACKAGE.parent).with_suffix("").parts
-    package = parts[:-1]
-    found = set()
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-        names: list[tuple[str, ...]] = []
-        if isinstance(node, ast.Import):
-            names = [tuple(alias.name.split(".")) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            base += tuple(node.module.split(".")) if node.module else ()
-            names = [(*base, alias.name) for alias in node.names]
-        found |= {name[1] for name in names if name[0] == "bob_recon_plugin" and len(name) > 1}
-    return found & set(LEVEL)
-
-
-MODULES = sorted(m for m in PACKAGE.rglob("*.py") if m != PACKAGE / "__init__.py")
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
-def test_arrows_run_downward(module):
-    room = _room(module)
-    assert room in LEVEL, f"give {room} its place among the rooms"
-    upward = {other for other in _imports(module) - {room} if LEVEL[other] <= LEVEL[room]}
-    assert not upward, f"{module.name} imports {upward}, which stand above or beside {room}"
 
 
 @pytest.mark.parametrize(
