@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from bob_recon_plugin import recognizers
+from bob_recon_plugin.faces.dataset import write_card, write_shard
 from bob_recon_plugin.recognizers import RecognizerTransformer
-from bob_recon_plugin.training.dataset import write_card, write_shard
 
 DEMO = Path(__file__).parents[1] / "bob_recon_plugin" / "data" / "demo_faces.zip"
 

@@ -13,13 +13,13 @@ from safetensors.numpy import save_file
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from bob_recon_plugin import adapters
-from bob_recon_plugin.adapters import Adapter, AdapterCard
-from bob_recon_plugin.chain import shipped_decoder
+from bob_recon_plugin.attack.chain import shipped_decoder
 from bob_recon_plugin.cli import recon
+from bob_recon_plugin.faces.dataset import FaceDataset
+from bob_recon_plugin.inversion import adapter as adapters
+from bob_recon_plugin.inversion.adapter import Adapter, AdapterCard
 from bob_recon_plugin.recognizers import Identity
-from bob_recon_plugin.training.adapting import adapt, fit, paired
-from bob_recon_plugin.training.dataset import FaceDataset
+from bob_recon_plugin.training.adapt import adapt, fit, paired
 from tests.faces import prepared_embeddings
 
 A, B = "a" * 64, "b" * 64

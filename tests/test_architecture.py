@@ -12,12 +12,12 @@ import pytest
     ("module", "forbidden"),
     [
         ("bob_recon_plugin", ["torch", "bob.bio", "matplotlib", "numpy"]),
-        ("bob_recon_plugin.scores", ["torch", "bob"]),
-        ("bob_recon_plugin.metrics", ["torch", "bob"]),
-        ("bob_recon_plugin.statistics", ["torch", "bob", "matplotlib"]),
+        ("bob_recon_plugin.evaluation.scores", ["torch", "bob"]),
+        ("bob_recon_plugin.evaluation.metrics", ["torch", "bob"]),
+        ("bob_recon_plugin.evaluation.statistics", ["torch", "bob", "matplotlib"]),
         ("bob_recon_plugin.cli", ["torch", "bob.bio", "matplotlib", "numpy"]),
         ("bob_recon_plugin.decoders", ["bob", "torchvision"]),
-        ("bob_recon_plugin.losses", ["bob", "torchvision"]),
+        ("bob_recon_plugin.training.losses", ["bob", "torchvision"]),
         ("bob_recon_plugin.clients", ["torch", "distributed", "bob"]),
     ],
 )

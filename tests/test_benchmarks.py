@@ -18,18 +18,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bob_recon_plugin import recognizers
-from bob_recon_plugin.chain import shipped_decoder
-from bob_recon_plugin.database import (
-    ALIGNED_POSITIONS,
-    DemoDatabase,
-    FolderDatabase,
-    LFWDatabase,
-)
+from bob_recon_plugin.attack.chain import shipped_decoder
+from bob_recon_plugin.attack.pipeline import AttackPipeline
+from bob_recon_plugin.database import ALIGNED_POSITIONS, DemoDatabase, FolderDatabase, LFWDatabase
 from bob_recon_plugin.decoders import LinearDecoder, ModelCard, read_card, save
-from bob_recon_plugin.metrics import Rate
-from bob_recon_plugin.pipeline import AttackPipeline
+from bob_recon_plugin.evaluation.metrics import Rate
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.recognizers import BOB_POSITIONS, RecognizerTransformer, bob_pipeline
-from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.training import presets
 from tests.benchmarks import (
     ablation,

@@ -7,8 +7,8 @@ import errno
 import numpy as np
 import pytest
 
-from bob_recon_plugin.checkpoints import Checkpoints
-from bob_recon_plugin.effort import Clock
+from bob_recon_plugin.attack.checkpoints import Checkpoints
+from bob_recon_plugin.attack.effort import Clock
 
 KEYS = ["a/1", "b/2", "ünï/3"]
 TOOK = Clock(3, 0.5)

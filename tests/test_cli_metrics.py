@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.metrics import evaluate
-from bob_recon_plugin.report.table import FORMATS, render, short
-from bob_recon_plugin.scores import Scores
+from bob_recon_plugin.evaluation.metrics import evaluate
+from bob_recon_plugin.evaluation.scores import Scores
+from bob_recon_plugin.report.tables import FORMATS, render, short
 
 
 def write(path: Path, scores: dict[str, list[float]]) -> Path:

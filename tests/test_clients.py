@@ -21,8 +21,8 @@ from click.testing import CliRunner
 from distributed import Client, SpecCluster, Status, default_client
 
 from bob_recon_plugin import clients
-from bob_recon_plugin._validation import InputError
 from bob_recon_plugin.clients import jobs, processes
+from bob_recon_plugin.common.validation import InputError
 from tests import inside, slurm, toy
 from tests.inside import seen
 from tests.test_faults import once

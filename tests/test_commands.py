@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 from distributed import default_client
 from PIL import Image
 
-from bob_recon_plugin.adapters import AdapterCard, save
 from bob_recon_plugin.database import ALIGNED_POSITIONS, load_image
+from bob_recon_plugin.inversion.adapter import AdapterCard, save
 from tests import mobio_shaped, toy
 from tests.test_pipeline import same_rows
 
@@ -412,7 +412,7 @@ def test_an_adapter_for_another_system_is_refused(eight, tmp_path):
     save(tmp_path / "a.safetensors", np.zeros((128, toy.SIZE)), np.zeros(toy.SIZE), card)
     chosen = config(
         tmp_path / "adapted.py",
-        "from bob_recon_plugin.adapters import Adapter\n"
+        "from bob_recon_plugin.inversion.adapter import Adapter\n"
         f"leak = [Adapter({str(tmp_path / 'a.safetensors')!r})]\n",
     )
     result = simple(eight, "arcface-mbf", chosen, "recon")

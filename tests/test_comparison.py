@@ -14,8 +14,8 @@ from bob.pipelines import Sample, SampleSet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bob_recon_plugin import comparison
-from bob_recon_plugin.comparison import Comparison
+from bob_recon_plugin.attack import comparison
+from bob_recon_plugin.attack.comparison import Comparison
 
 
 class NegatedCityBlock(BioAlgorithm):

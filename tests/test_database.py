@@ -32,8 +32,8 @@ from bob_recon_plugin.database import (
     MobioDatabase,
     load_image,
 )
-from bob_recon_plugin.database._annotations import eye_positions
-from bob_recon_plugin.database._pairs import read_pairs
+from bob_recon_plugin.database.pairs import read_pairs
+from bob_recon_plugin.images.annotations import eye_positions
 from tests import mobio_shaped
 
 PAIRS = (

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bob_recon_plugin.training import dataset
-from bob_recon_plugin.training.dataset import (
+from bob_recon_plugin.faces import dataset
+from bob_recon_plugin.faces.dataset import (
     DatasetCard,
     FaceDataset,
     open_datasets,

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import Ridge
 
-from bob_recon_plugin._files import sha256
+from bob_recon_plugin.common.files import sha256
 from bob_recon_plugin.decoders import (
     DECODERS,
     DSCasConv,

@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 from bob.bio.base.pipelines import execute_pipeline_simple
 
-from bob_recon_plugin import checkpoints, parts
-from bob_recon_plugin import pipeline as attack_pipeline
-from bob_recon_plugin._validation import InputError
+from bob_recon_plugin.attack import checkpoints
+from bob_recon_plugin.attack import pipeline as attack_pipeline
+from bob_recon_plugin.attack import tasks as parts
+from bob_recon_plugin.common.validation import InputError
 from tests import toy
 
 PEOPLE, PROBES, PART = 12, 2, 4

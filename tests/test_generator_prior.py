@@ -17,10 +17,8 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from bob_recon_plugin import chain
-from bob_recon_plugin._geometry import FFHQ_EYES
+from bob_recon_plugin.attack import chain
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.crop import EyeCropper
 from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase
 from bob_recon_plugin.decoders import (
     GeneratorPrior,
@@ -34,12 +32,14 @@ from bob_recon_plugin.decoders import (
 )
 from bob_recon_plugin.decoders.card import FFHQ_POSITIONS
 from bob_recon_plugin.decoders.mobilestylegan import LAYERS, STYLE_SIZE, upsampled
+from bob_recon_plugin.faces.dataset import FaceDataset
+from bob_recon_plugin.images.crop import EyeCropper
+from bob_recon_plugin.images.geometry import FFHQ_EYES
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
+from bob_recon_plugin.inversion.refinement import RefinedReconstructor
 from bob_recon_plugin.recognizers import bob_pipeline
-from bob_recon_plugin.reconstructor import FaceReconstructor
-from bob_recon_plugin.refinement import RefinedReconstructor
 from bob_recon_plugin.training import presets
 from bob_recon_plugin.training import run as training
-from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.run import Plan, train
 from tests.faces import DEMO, prepared
 

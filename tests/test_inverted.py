@@ -10,10 +10,10 @@ import pytest
 from bob.bio.base.pipelines import PipelineSimple
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from bob_recon_plugin.pipeline import AttackPipeline
-from bob_recon_plugin.reconstructor import FaceReconstructor
-from bob_recon_plugin.results import open_run
-from bob_recon_plugin.run_record import StaleOutputError
+from bob_recon_plugin.attack.pipeline import AttackPipeline
+from bob_recon_plugin.common.record import StaleOutputError
+from bob_recon_plugin.evaluation.run_folder import open_run
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from tests import toy
 from tests.test_pipeline import of, run
 

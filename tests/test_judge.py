@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from bob_recon_plugin import recognizers
 from bob_recon_plugin.decoders import ModelCard, read_card, save
 from bob_recon_plugin.decoders.dscasconv import DSCasConv
+from bob_recon_plugin.faces.dataset import FaceDataset
 from bob_recon_plugin.recognizers import RecognizerTransformer
 from bob_recon_plugin.training import presets
-from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.judge import FILE_NAME, Judge
 from bob_recon_plugin.training.run import Plan, train
 from tests.faces import prepared

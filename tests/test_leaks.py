@@ -20,9 +20,9 @@ from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 
 from bob_recon_plugin import recognizers
-from bob_recon_plugin.chain import shipped_decoder
+from bob_recon_plugin.attack.chain import shipped_decoder
 from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase
-from bob_recon_plugin.leaks import NoisyLeak, PartialLeak, QuantizedLeak
+from bob_recon_plugin.inversion.damage import NoisyLeak, PartialLeak, QuantizedLeak
 from tests.benchmarks import fast_attack, leaks
 from tests.faces import DEMO, prepared, prepared_embeddings
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 
-from bob_recon_plugin import losses
 from bob_recon_plugin.decoders import DSCasConv
-from bob_recon_plugin.losses import PRESETS, TERMS, Loss, Perceptual, preset
+from bob_recon_plugin.training import losses
+from bob_recon_plugin.training.losses import PRESETS, TERMS, Loss, Perceptual, preset
 
 
 def images(seed: int = 0, n: int = 2, side: int = 24, dtype=torch.float64) -> torch.Tensor:

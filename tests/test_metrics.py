@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bob_recon_plugin import metrics
-from bob_recon_plugin.metrics import (
+from bob_recon_plugin.evaluation import metrics
+from bob_recon_plugin.evaluation.metrics import (
     Rate,
     clopper_pearson,
     evaluate,
@@ -26,7 +26,7 @@ from bob_recon_plugin.metrics import (
     threshold_at_fmr,
     tmr,
 )
-from bob_recon_plugin.scores import Scores, load
+from bob_recon_plugin.evaluation.scores import Scores, load
 
 # few distinct values, so that ties are frequent
 tied = st.lists(st.integers(-5, 5).map(lambda i: i / 4), min_size=1, max_size=60)

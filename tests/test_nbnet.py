@@ -18,8 +18,8 @@ from bob_recon_plugin.decoders import (
     load,
     save,
 )
+from bob_recon_plugin.faces.dataset import FaceDataset
 from bob_recon_plugin.training import presets
-from bob_recon_plugin.training.dataset import FaceDataset
 from bob_recon_plugin.training.run import Plan
 from bob_recon_plugin.training.start import start_from
 from tests.faces import prepared

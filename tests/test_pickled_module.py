@@ -14,7 +14,7 @@ from torch import nn
 
 from bob_recon_plugin import recognizers
 from bob_recon_plugin.recognizers import RecognizerTransformer
-from bob_recon_plugin.recognizers._pickled_module import read_tensors
+from bob_recon_plugin.recognizers.pickled_module import read_tensors
 
 
 def network() -> nn.Module:

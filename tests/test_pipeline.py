@@ -22,14 +22,14 @@ from bob.bio.face.embeddings.pytorch import PyTorchModel
 from bob.pipelines import Sample, SampleSet
 from PIL import Image
 
-from bob_recon_plugin.checkpoints import Checkpoints
-from bob_recon_plugin.injection import Gallery, Presenter, as_vectors
-from bob_recon_plugin.parts import Packed
-from bob_recon_plugin.pipeline import AttackPipeline
-from bob_recon_plugin.reconstructor import FaceReconstructor
-from bob_recon_plugin.report.contact_sheet import ContactSheet
-from bob_recon_plugin.run_record import StaleOutputError
-from bob_recon_plugin.system import System
+from bob_recon_plugin.attack.checkpoints import Checkpoints
+from bob_recon_plugin.attack.contact_sheet import ContactSheet
+from bob_recon_plugin.attack.pipeline import AttackPipeline
+from bob_recon_plugin.attack.presenting import Gallery, Presenter, as_vectors
+from bob_recon_plugin.attack.system import System
+from bob_recon_plugin.attack.tasks import Packed
+from bob_recon_plugin.common.record import StaleOutputError
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from tests import toy
 
 

@@ -17,18 +17,18 @@ from bob.pipelines import Sample
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from bob_recon_plugin._ahead import map_ahead
-from bob_recon_plugin._geometry import similarity
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.crop import EyeCropper, ffhq_eyes
+from bob_recon_plugin.common.threads import map_ahead
 from bob_recon_plugin.database import ALIGNED_POSITIONS
+from bob_recon_plugin.faces import prepare as preparing
+from bob_recon_plugin.faces import shards as shard_maker
+from bob_recon_plugin.faces.dataset import FaceDataset
+from bob_recon_plugin.faces.prepare import load_client, prepare
+from bob_recon_plugin.faces.shards import FaceCutter, as_rgb
+from bob_recon_plugin.faces.sources import open_source
+from bob_recon_plugin.images.crop import EyeCropper, ffhq_eyes
+from bob_recon_plugin.images.geometry import similarity
 from bob_recon_plugin.recognizers import BOB_POSITIONS, RecognizerTransformer, from_onnx
-from bob_recon_plugin.training import prepare as preparing
-from bob_recon_plugin.training import shard_maker
-from bob_recon_plugin.training.dataset import FaceDataset
-from bob_recon_plugin.training.prepare import load_client, prepare
-from bob_recon_plugin.training.shard_maker import FaceCutter, as_rgb
-from bob_recon_plugin.training.sources import open_source
 from tests.faces import DEMO, demo_faces
 from tests.test_recognizers import write_onnx
 

@@ -25,13 +25,14 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from bob_recon_plugin.chain import shipped_decoder
-from bob_recon_plugin.comparison import Comparison
+from bob_recon_plugin.attack.chain import shipped_decoder
+from bob_recon_plugin.attack.comparison import Comparison
+from bob_recon_plugin.attack.options import AttackOptions
+from bob_recon_plugin.attack.pipeline import AttackPipeline
+from bob_recon_plugin.attack.presenting import as_vectors
 from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase
 from bob_recon_plugin.decoders import ModelCard
-from bob_recon_plugin.injection import as_vectors
-from bob_recon_plugin.options import AttackOptions
-from bob_recon_plugin.pipeline import AttackPipeline
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.protection import (
     BioHashing,
     IndexOfMax,
@@ -47,7 +48,6 @@ from bob_recon_plugin.protection import (
 from bob_recon_plugin.protection.estimates import _mean_of_largest, estimate
 from bob_recon_plugin.protection.matrices import gaussian, orthonormal
 from bob_recon_plugin.protection.scheme import Scheme
-from bob_recon_plugin.reconstructor import FaceReconstructor
 from tests import toy
 from tests.benchmarks import fast_attack
 from tests.benchmarks import protection as benchmark

@@ -9,14 +9,14 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bob_recon_plugin import quality
-from bob_recon_plugin._geometry import FFHQ_EYES
+from bob_recon_plugin.attack.knowledge import Part
+from bob_recon_plugin.common.description import describe_database
 from bob_recon_plugin.database import DemoDatabase
 from bob_recon_plugin.decoders.card import FFHQ_POSITIONS
-from bob_recon_plugin.description import describe_database
-from bob_recon_plugin.originals import Originals, aligned, reopen, source_of
+from bob_recon_plugin.evaluation import quality
+from bob_recon_plugin.evaluation.source_images import Originals, aligned, reopen, source_of
+from bob_recon_plugin.images.geometry import FFHQ_EYES
 from bob_recon_plugin.recognizers import get, names
-from bob_recon_plugin.threat import Part
 from tests import toy
 
 

@@ -7,7 +7,7 @@ import pytest
 from bob.bio.base.script.pipeline_simple import pipeline_simple
 from click.testing import CliRunner
 
-from bob_recon_plugin import metrics, scores
+from bob_recon_plugin.evaluation import metrics, scores
 
 
 @pytest.mark.slow

@@ -24,11 +24,11 @@ from sklearn.preprocessing import FunctionTransformer
 from torch import nn
 
 from bob_recon_plugin import recognizers
-from bob_recon_plugin._files import sha256
+from bob_recon_plugin.common.files import sha256
 from bob_recon_plugin.recognizers import Identity, RecognizerTransformer, transformer
-from bob_recon_plugin.recognizers._weights import locate, verified
 from bob_recon_plugin.recognizers.backbones import build_backbone
 from bob_recon_plugin.recognizers.module import FixedPReLU, RecognizerModule
+from bob_recon_plugin.recognizers.weights import locate, verified
 
 MBF = recognizers.get("arcface-mbf")
 #: models whose packages the extra ``test`` cannot bring: their pins conflict with Bob's

@@ -22,9 +22,10 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from bob_recon_plugin import decoders, reconstructor
+from bob_recon_plugin import decoders
 from bob_recon_plugin.decoders import DSCasConv, LinearDecoder, ModelCard
-from bob_recon_plugin.reconstructor import FaceReconstructor
+from bob_recon_plugin.inversion import reconstructor
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 
 SIZE = 6
 DIGEST = "0123456789abcdef" * 4

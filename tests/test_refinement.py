@@ -14,14 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 
-from bob_recon_plugin import recognizers, scores
-from bob_recon_plugin.chain import shipped_decoder
+from bob_recon_plugin import recognizers
+from bob_recon_plugin.attack.chain import shipped_decoder
+from bob_recon_plugin.attack.pipeline import AttackPipeline
 from bob_recon_plugin.decoders import LinearDecoder, ModelCard, save
-from bob_recon_plugin.pipeline import AttackPipeline
+from bob_recon_plugin.evaluation import scores
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
+from bob_recon_plugin.inversion.refinement import RefinedReconstructor
 from bob_recon_plugin.recognizers import RecognizerTransformer
 from bob_recon_plugin.recognizers.jitter import Watched, moved
-from bob_recon_plugin.reconstructor import FaceReconstructor
-from bob_recon_plugin.refinement import RefinedReconstructor
 from tests import toy
 from tests.faces import demo_faces
 

@@ -20,14 +20,14 @@ from PIL import Image
 from sklearn.metrics import det_curve, roc_curve
 
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.metrics import evaluate
+from bob_recon_plugin.evaluation.findings import judge
+from bob_recon_plugin.evaluation.metrics import evaluate
+from bob_recon_plugin.evaluation.run_folder import open_run
+from bob_recon_plugin.evaluation.scores import load
 from bob_recon_plugin.report.build import Options, write_report
-from bob_recon_plugin.report.faces import choose
 from bob_recon_plugin.report.matrix import shade
+from bob_recon_plugin.report.pictures import choose
 from bob_recon_plugin.report.style import colour, fmr_words, limits, number, percent
-from bob_recon_plugin.results import open_run
-from bob_recon_plugin.scores import load
-from bob_recon_plugin.verdict import judge
 
 COLUMNS = "probe_template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score"
 POSITIONS = {"reye": [51.6963, 38.2946], "leye": [51.5014, 73.5318]}

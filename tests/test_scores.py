@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bob_recon_plugin.scores import Scores, load, read
+from bob_recon_plugin.evaluation.scores import Scores, load, read
 
 HEADER = "probe_template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score"
 FULL = f"{HEADER},probe_attack_type"

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bob_recon_plugin.metrics import accepted_most, evaluate, threshold_at_fmr
-from bob_recon_plugin.scores import Comparisons, Scores, read
-from bob_recon_plugin.statistics import (
+from bob_recon_plugin.evaluation.metrics import accepted_most, evaluate, threshold_at_fmr
+from bob_recon_plugin.evaluation.scores import Comparisons, Scores, read
+from bob_recon_plugin.evaluation.statistics import (
     bootstrap,
     cross_validate,
     d_sys,
     maximal_linkability,
     trace,
 )
-from bob_recon_plugin.statistics.bootstrap import _threshold
+from bob_recon_plugin.evaluation.statistics.bootstrap import _threshold
 
 HEADER = "probe_template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score"
 

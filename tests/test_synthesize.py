@@ -13,14 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from bob_recon_plugin._geometry import FFHQ_EYES
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.crop import EyeCropper
 from bob_recon_plugin.database import load_image
+from bob_recon_plugin.faces import generator, synthesize
+from bob_recon_plugin.faces.dataset import FaceDataset
+from bob_recon_plugin.faces.prepare import prepare
+from bob_recon_plugin.images.crop import EyeCropper
+from bob_recon_plugin.images.geometry import FFHQ_EYES
 from bob_recon_plugin.recognizers import BOB_POSITIONS
-from bob_recon_plugin.training import generator, synthesize
-from bob_recon_plugin.training.dataset import FaceDataset
-from bob_recon_plugin.training.prepare import prepare
 from tests.faces import DEMO
 
 
@@ -197,7 +197,7 @@ def test_the_real_generator_draws_the_people_of_the_demo():
     pytest.importorskip("openvino")
     if importlib.util.find_spec("random_face") is None:  # its own code does not import
         pytest.skip("the package random-face is not installed")
-    from bob_recon_plugin.training.demo_faces import _Draws
+    from bob_recon_plugin.faces.demo_faces import _Draws
 
     draws = _Draws(2026)
     face = draws.face(draws.style()).astype(float)

@@ -12,8 +12,8 @@ from bob.bio.face.utils import embedding_transformer
 from bob.pipelines import DelayedSample, Sample, wrap
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from bob_recon_plugin import system as ours
-from bob_recon_plugin.system import System, bare, crops_by_own_positions
+from bob_recon_plugin.attack import system as ours
+from bob_recon_plugin.attack.system import System, bare, crops_by_own_positions
 from tests import toy
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bob_recon_plugin.attack.knowledge import KNOWLEDGE, Threat, same_model
 from bob_recon_plugin.decoders import ModelCard
 from bob_recon_plugin.recognizers import Identity
-from bob_recon_plugin.threat import KNOWLEDGE, Threat, same_model
 
 LEAKED, OTHER = Identity("leaked", "a" * 64, 4), Identity("other", "b" * 64, 4)
 

@@ -21,21 +21,21 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
-from bob_recon_plugin import losses, recognizers
-from bob_recon_plugin._validation import InputError
+from bob_recon_plugin import recognizers
 from bob_recon_plugin.cli import recon
+from bob_recon_plugin.common.validation import InputError
 from bob_recon_plugin.decoders import DSCasConv, LinearDecoder, ModelCard, load, save
-from bob_recon_plugin.leaks import QuantizedLeak
+from bob_recon_plugin.faces.dataset import FaceDataset
+from bob_recon_plugin.inversion.damage import QuantizedLeak
 from bob_recon_plugin.protection import BioHashing, InvertProtection, ProtectTemplates
 from bob_recon_plugin.recognizers import RecognizerTransformer
-from bob_recon_plugin.training import presets, run
-from bob_recon_plugin.training.adapting import linear_map
+from bob_recon_plugin.training import losses, presets, run
+from bob_recon_plugin.training.adapt import linear_map
 from bob_recon_plugin.training.batches import FaceBatches, generator
-from bob_recon_plugin.training.dataset import FaceDataset
-from bob_recon_plugin.training.inversion import update_average
-from bob_recon_plugin.training.leaking import leaked
-from bob_recon_plugin.training.nobody import NobodysEmbeddings
+from bob_recon_plugin.training.leaked_templates import leaked
+from bob_recon_plugin.training.lightning_module import update_average
 from bob_recon_plugin.training.run import Plan, train
+from bob_recon_plugin.training.sampled_embeddings import NobodysEmbeddings
 from bob_recon_plugin.training.start import start_from
 from tests.faces import prepared
 

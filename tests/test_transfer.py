@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bob_recon_plugin import transfer
+from bob_recon_plugin.attack import matrix as transfer
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.metrics import Rate
+from bob_recon_plugin.evaluation.metrics import Rate
 from bob_recon_plugin.report.matrix import Matrix, to_markdown
 from tests import toy
 

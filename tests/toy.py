@@ -154,9 +154,9 @@ def attack(
     **options,
 ):
     """The toy system, or another pipeline, under attack, with options of the attack by name."""
-    from bob_recon_plugin.options import AttackOptions
-    from bob_recon_plugin.pipeline import AttackPipeline
-    from bob_recon_plugin.reconstructor import FaceReconstructor
+    from bob_recon_plugin.attack.options import AttackOptions
+    from bob_recon_plugin.attack.pipeline import AttackPipeline
+    from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 
     return AttackPipeline(
         pipeline or system(recognizer),

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .._stopping import stoppable
+from ..common.stopping import stoppable
 
 
 class Stoppable(click.Command):

@@ -42,9 +42,9 @@ def adapt(source: str, target: str, n: int | None, output: str, seed: int) -> No
         bob bio recon prepare nobody -r arcface-mbf -o nobody-mbf
         bob bio recon adapt nobody-edgeface nobody-mbf -n 1000 -o adapter.safetensors
     """
-    from bob_recon_plugin._validation import told_to_user
-    from bob_recon_plugin.training.adapting import adapt as fit
-    from bob_recon_plugin.training.dataset import FaceDataset
+    from bob_recon_plugin.common.validation import told_to_user
+    from bob_recon_plugin.faces.dataset import FaceDataset
+    from bob_recon_plugin.training.adapt import adapt as fit
 
     with told_to_user():
         card = fit(FaceDataset(source), FaceDataset(target), output, n, seed)

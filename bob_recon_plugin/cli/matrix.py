@@ -59,8 +59,8 @@ def matrix(
     """
     import shlex
 
-    from bob_recon_plugin import transfer
-    from bob_recon_plugin._validation import told_to_user
+    from bob_recon_plugin.attack import matrix as transfer
+    from bob_recon_plugin.common.validation import told_to_user
 
     with told_to_user():
         planned = transfer.cells(database, systems, decoders, Path(output).absolute())
@@ -80,10 +80,10 @@ def _simple(arguments: list[str]) -> None:
 
 def _told(runs: Sequence[Path], fmrs: Sequence[float], output: Path) -> None:
     """Print the matrices as Markdown and write them as CSV and pictures."""
-    from bob_recon_plugin._files import whole_or_nothing
+    from bob_recon_plugin.common.files import whole_or_nothing
+    from bob_recon_plugin.evaluation.findings import judge
+    from bob_recon_plugin.evaluation.run_folder import open_run
     from bob_recon_plugin.report import matrix as tables
-    from bob_recon_plugin.results import open_run
-    from bob_recon_plugin.verdict import judge
 
     verdicts = [judge(open_run(run), fmrs, replicates=0) for run in runs]
     with whole_or_nothing(output / "matrix.csv") as part:

@@ -45,10 +45,10 @@ def metrics(
         bob bio recon metrics --fmr 1e-3 --format markdown results/scores-dev.csv
         bob bio recon metrics --distances euclidean/scores-dev.csv
     """
-    from bob_recon_plugin._validation import told_to_user
-    from bob_recon_plugin.metrics import evaluate
-    from bob_recon_plugin.report.table import read_as, render, warnings
-    from bob_recon_plugin.scores import check_groups, load
+    from bob_recon_plugin.common.validation import told_to_user
+    from bob_recon_plugin.evaluation.metrics import evaluate
+    from bob_recon_plugin.evaluation.scores import check_groups, load
+    from bob_recon_plugin.report.tables import read_as, render, warnings
 
     with told_to_user():
         dev = load(scores_dev, distances)

@@ -94,10 +94,10 @@ def prepare(
         bob bio recon prepare thumbnails128x128.zip -r arcface-mbf --crop ffhq -o thumbs-mbf
         bob bio recon prepare recon-mobio-all -r arcface-iresnet100 -l slurm -o mobio-r100
     """
-    from bob_recon_plugin._validation import told_to_user
-    from bob_recon_plugin.training.dataset import BAD
-    from bob_recon_plugin.training.prepare import load_client
-    from bob_recon_plugin.training.prepare import prepare as prepare_faces
+    from bob_recon_plugin.common.validation import told_to_user
+    from bob_recon_plugin.faces.dataset import BAD
+    from bob_recon_plugin.faces.prepare import load_client
+    from bob_recon_plugin.faces.prepare import prepare as prepare_faces
 
     with told_to_user():
         card = prepare_faces(

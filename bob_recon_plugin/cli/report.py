@@ -87,7 +87,7 @@ def report(runs: tuple[str, ...], output: str, originals: str | None, **options:
         bob bio recon report lfw --no-faces --recognizer edgeface-s
         bob bio recon report a-on-a a-on-b b-on-b -o matrix.html
     """
-    from bob_recon_plugin._validation import told_to_user
+    from bob_recon_plugin.common.validation import told_to_user
     from bob_recon_plugin.report.build import Options, write_report
 
     with told_to_user():
@@ -100,7 +100,7 @@ def _database(name: str) -> Any:
     """Load a database as `bob bio pipeline simple` does: by resource or by file."""
     from clapper.config import load
 
-    from bob_recon_plugin._validation import InputError
+    from bob_recon_plugin.common.validation import InputError
 
     try:
         return load([name], entry_point_group="bob.bio.config", attribute_name="database")

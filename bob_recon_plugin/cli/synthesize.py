@@ -54,8 +54,8 @@ def synthesize(n: int, output: str, seed: int, psi: float, recognizer: str) -> N
         bob bio recon synthesize -n 10000 -o nobody
         bob bio recon prepare nobody -r arcface-mbf -o nobody-mbf
     """
-    from bob_recon_plugin._validation import told_to_user
-    from bob_recon_plugin.training.synthesize import synthesize as draw
+    from bob_recon_plugin.common.validation import told_to_user
+    from bob_recon_plugin.faces.synthesize import synthesize as draw
 
     with told_to_user():
         drawn = draw(n, output, seed=seed, psi=psi, recognizer=recognizer)

@@ -150,10 +150,10 @@ def train(
     """
     from pathlib import Path
 
-    from bob_recon_plugin._validation import told_to_user
+    from bob_recon_plugin.common.validation import told_to_user
+    from bob_recon_plugin.faces.dataset import open_datasets
     from bob_recon_plugin.training import presets
-    from bob_recon_plugin.training.dataset import open_datasets
-    from bob_recon_plugin.training.leaking import read_leak
+    from bob_recon_plugin.training.leaked_templates import read_leak
     from bob_recon_plugin.training.run import Plan, train_linear
     from bob_recon_plugin.training.run import train as run
 

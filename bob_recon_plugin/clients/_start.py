@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .._validation import InputError
+from ..common.validation import InputError
 from .window import bear_deaths
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._validation import InputError
+from ..common.validation import InputError
 from ._start import count, environment, size, started
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from .._validation import InputError
+from ..common.validation import InputError
 from ._start import count, environment, size, started
 
 if TYPE_CHECKING:

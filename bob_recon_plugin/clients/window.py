@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._validation import InputError
+from ..common.validation import InputError
 
 if TYPE_CHECKING:
     from distributed import Client, Future

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._annotations import ALIGNED_POSITIONS
-    from ._images import load_image
+    from ..images.annotations import ALIGNED_POSITIONS
+    from ..images.reading import load_image
     from .demo import DemoDatabase
     from .folder import FolderDatabase
     from .lfw import LFWDatabase

@@ -6,12 +6,12 @@ import os
 from functools import partial
 from pathlib import Path
 
-from .._validation import InputError
-from ._annotations import ALIGNED_POSITIONS
-from ._first_enrolled import FirstEnrolledDatabase, group_by_subject
-from ._images import load_member, open_archive
-from ._left_out import LeftOut
-from ._single_group import Face
+from ..common.validation import InputError
+from ..images.annotations import ALIGNED_POSITIONS
+from ..images.reading import load_member, open_archive
+from .first_enrolled import FirstEnrolledDatabase, group_by_subject
+from .left_out import LeftOut
+from .single_group import Face
 
 _EXTENSIONS = (".webp", ".jpg")
 

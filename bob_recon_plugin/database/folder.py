@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from .._validation import InputError, existing_file, one_of
-from ._annotations import Positions, fixed_eye_positions, read_table
-from ._first_enrolled import FirstEnrolledDatabase, group_by_subject
-from ._images import EXTENSIONS, load_image
-from ._left_out import ANNOTATIONS, LeftOut, walk
-from ._settings import directory
-from ._single_group import Face
+from ..common.settings import directory
+from ..common.validation import InputError, existing_file, one_of
+from ..images.annotations import Positions, fixed_eye_positions, read_table
+from ..images.reading import EXTENSIONS, load_image
+from .first_enrolled import FirstEnrolledDatabase, group_by_subject
+from .left_out import ANNOTATIONS, LeftOut, walk
+from .single_group import Face
 
 _KEY = "bob_recon_plugin.folder.directory"
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from .._validation import MissingFileError, existing_directory, existing_file, one_of
-from ._annotations import ISSUERS, Positions, fixed_eye_positions, read_lfw_annotation
-from ._images import load_image
-from ._pairs import Pair, read_pairs
-from ._settings import bob_data_directory, directory, setting
-from ._single_group import Face, SingleGroupDatabase, sample_set
+from ..common.settings import bob_data_directory, directory, setting
+from ..common.validation import MissingFileError, existing_directory, existing_file, one_of
+from ..images.annotations import ISSUERS, Positions, fixed_eye_positions, read_lfw_annotation
+from ..images.reading import load_image
+from .pairs import Pair, read_pairs
+from .single_group import Face, SingleGroupDatabase, sample_set
 
 _KEY = "bob.bio.face.lfw.directory"
 _ANNOTATION_KEY = "bob.bio.face.lfw.annotation_directory"

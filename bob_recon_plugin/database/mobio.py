@@ -14,10 +14,10 @@ from bob.pipelines import DelayedSample, Sample
 from bob.pipelines.dataset import list_protocol_names
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._validation import InputError, MissingFileError, one_of
-from ._annotations import Positions, eye_positions, fixed_eye_positions
-from ._images import load_image
-from ._settings import bob_data_directory, directory, setting
+from ..common.settings import bob_data_directory, directory, setting
+from ..common.validation import InputError, MissingFileError, one_of
+from ..images.annotations import Positions, eye_positions, fixed_eye_positions
+from ..images.reading import load_image
 
 _KEY = "bob.db.mobio.directory"
 _EXTENSION_KEY = "bob.db.mobio.extension"

@@ -8,8 +8,8 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from .._json import check_types, parse
-from .._validation import InputError, InputTypeError
+from ..common.json_files import check_types, parse
+from ..common.validation import InputError, InputTypeError
 
 #: Eyes, (y, x), in a 112 x 112 face aligned as FFHQ is.
 FFHQ_POSITIONS = {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}

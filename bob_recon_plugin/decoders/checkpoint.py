@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import nn
 
-from .._files import whole_or_nothing
-from .._validation import InputError, InputTypeError, existing_file, one_of
+from ..common.files import whole_or_nothing
+from ..common.validation import InputError, InputTypeError, existing_file, one_of
 from .card import ModelCard
 from .dscasconv import DSCasConv
 from .generator_prior import GeneratorPrior

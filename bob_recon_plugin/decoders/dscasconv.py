@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ._blocks import BlockDecoder, scaled
+from .blocks import BlockDecoder, scaled
 
 #: (channels at width 1, kernel, stride, padding) of each block's transposed convolution.
 #: Sides grow 1 -> 4 -> 8 -> 16 -> 30 -> 58 -> 112.

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .._geometry import FFHQ_EYES, FFHQ_SIDE, Eyes, eye_points, similarity
-from ._inputs import SquareDecoder, flat_embeddings
+from ..images.geometry import FFHQ_EYES, FFHQ_SIDE, Eyes, eye_points, similarity
 from .card import FFHQ_POSITIONS
+from .inputs import SquareDecoder, flat_embeddings
 from .mobilestylegan import LAYERS, STYLE_SIZE, MobileStyleGAN, shared_generator
 
 _MOVED = 17  # layers with a style of their own, to 128 x 128 pixels; the others share the last

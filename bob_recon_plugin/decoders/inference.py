@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ._blocks import BlockDecoder
+from .blocks import BlockDecoder
 from .dscasconv import DSCasConv
 from .nbnet import NbNet
 

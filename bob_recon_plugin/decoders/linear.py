@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._validation import InputError, finite_matrix
-from ._inputs import flat_embeddings
+from ..common.validation import InputError, finite_matrix
+from .inputs import flat_embeddings
 
 
 class LinearDecoder(nn.Module):

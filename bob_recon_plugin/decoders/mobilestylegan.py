@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .._files import sha256
-from .._validation import InputError, MissingFileError
-from ._openvino_files import Graph
+from ..common.files import sha256
+from ..common.validation import InputError, MissingFileError
+from .openvino_files import Graph
 
 #: Length of a style.
 STYLE_SIZE = 512

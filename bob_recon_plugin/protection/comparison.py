@@ -10,7 +10,7 @@ import numpy as np
 from bob.bio.base.pipelines import BioAlgorithm
 from bob.pipelines import Sample, SampleSet
 
-from .._validation import InputError, InputTypeError, one_of
+from ..common.validation import InputError, InputTypeError, one_of
 from .keys import attackers_key, places, subjects_key
 from .scheme import Scheme
 

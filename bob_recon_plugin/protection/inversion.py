@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._rows import FixedTransformer
-from .._validation import InputError, finite_matrix
+from ..common.rows import FixedTransformer
+from ..common.validation import InputError, finite_matrix
 from .comparison import check
 from .estimates import estimate
 from .keys import attackers_key, places, subjects_key

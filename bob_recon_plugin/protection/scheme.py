@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._rows import embedding_rows
-from .._validation import InputError
+from ..common.rows import embedding_rows
+from ..common.validation import InputError
 
 
 class Scheme(ABC):

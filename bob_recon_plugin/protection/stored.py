@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .._rows import FixedTransformer, embedding_rows
-from .._validation import InputError
+from ..common.rows import FixedTransformer, embedding_rows
+from ..common.validation import InputError
 from .comparison import SCENARIOS, check
 from .keys import places, subjects_key
 from .scheme import Scheme

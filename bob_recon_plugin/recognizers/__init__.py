@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ._description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
-from ._weights import verified
 from .bob_models import from_bob
 from .bob_pipeline import bob_pipeline
+from .description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
 from .identity import Identity, identify
 from .loading import load_module
 from .registry import from_onnx, get, names
 from .transformer import RecognizerTransformer, shared_module
+from .weights import verified
 
 __all__ = [
     "ALIGNED_POSITIONS",

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._validation import InputError, one_of
-from .._weights_files import read_weights, shortened
-from ._description import Recognizer
-from ._pickled_module import read_tensors
+from ..common.validation import InputError, one_of
+from ..common.weights_files import read_weights, shortened
+from .description import Recognizer
+from .pickled_module import read_tensors
 
 _IRESNETS = ("iresnet34", "iresnet50", "iresnet100")
 _HEAD = {"feat_dim": 512, "out_h": 7, "out_w": 7}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .._validation import InputError, InputTypeError
+from ..common.validation import InputError, InputTypeError
 from .backbones import load_backbone
 from .module import FrozenModule, check_embeddings, full_precision
 from .registry import get

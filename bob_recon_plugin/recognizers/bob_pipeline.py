@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._validation import one_of
-from ._description import Recognizer
+from ..common.validation import one_of
+from .description import Recognizer
 from .registry import get
 from .transformer import RecognizerTransformer
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
-from .._files import sha256
-from ._weights import locate
+from ..common.files import sha256
 from .bob_models import known_name
 from .registry import get, names
 from .transformer import RecognizerTransformer
+from .weights import locate
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
-from ._description import Recognizer
-from ._weights import verified
 from .backbones import load_backbone
+from .description import Recognizer
 from .module import RecognizerModule
-from .onnx import ensure_batches, load_onnx
+from .onnx.network import ensure_batches, load_onnx
 from .registry import get
+from .weights import verified
 
 
 def load_module(recognizer: str | Recognizer, weights: str | Path | None = None) -> nn.Module:

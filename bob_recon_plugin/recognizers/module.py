@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .._validation import InputError
-from ._description import Recognizer
+from ..common.validation import InputError
+from .description import Recognizer
 
 
 class _FixedPReLU(torch.autograd.Function):

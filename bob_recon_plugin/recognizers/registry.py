@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .._files import sha256
-from .._validation import InputError, InputTypeError, existing_file, one_of
-from ._description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
+from ..common.files import sha256
+from ..common.validation import InputError, InputTypeError, existing_file, one_of
+from .description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
 
 _INSIGHTFACE = "InsightFace models: non-commercial research"
 _BOB_DATA = "https://www.idiap.ch/software/bob/data/bob"
@@ -190,7 +190,7 @@ def from_onnx(path: str | Path, name: str | None = None, **description: Any) -> 
     FileNotFoundError, ValueError
         For a file that is missing, cannot be read, or has other inputs or outputs.
     """
-    from .onnx import read_geometry
+    from .onnx.network import read_geometry
 
     path = existing_file("path", path, "give the path of an ONNX file.").resolve()
     size, image_size = read_geometry(path)

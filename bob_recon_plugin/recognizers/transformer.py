@@ -16,12 +16,12 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
-from .._files import sha256
-from .._validation import InputError, InputTypeError, real_numbers
-from ._description import Recognizer
-from ._weights import locate, stamp, verified
+from ..common.files import sha256
+from ..common.validation import InputError, InputTypeError, real_numbers
+from .description import Recognizer
 from .loading import load_module
 from .registry import get
+from .weights import locate, stamp, verified
 
 logger = logging.getLogger(__name__)
 

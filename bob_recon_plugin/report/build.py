@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bob_recon_plugin._files import whole_or_nothing
-from bob_recon_plugin.originals import Originals, reopen, source_of
-from bob_recon_plugin.results import Run, open_run
-from bob_recon_plugin.run_record import versions
-from bob_recon_plugin.threat import Part, took_part
-from bob_recon_plugin.verdict import TYPE_I, Verdict, judge
+from bob_recon_plugin.attack.knowledge import Part, took_part
+from bob_recon_plugin.common.files import whole_or_nothing
+from bob_recon_plugin.common.record import versions
+from bob_recon_plugin.evaluation.findings import TYPE_I, Verdict, judge
+from bob_recon_plugin.evaluation.run_folder import Run, open_run
+from bob_recon_plugin.evaluation.source_images import Originals, reopen, source_of
 
-from .._validation import InputError
+from ..common.validation import InputError
 from . import matrix
-from .faces import read_face, sheet
 from .figures import draw
 from .page import Chapter, render
+from .pictures import read_face, sheet
 
 if TYPE_CHECKING:
-    from bob_recon_plugin.quality import Measure
+    from bob_recon_plugin.evaluation.quality import Measure
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,11 @@ def _quality(
     if not pairs.people:
         why = left_out or f"no original in {originals.name} belongs to a kept face"
         return [], f"Not measured: {why}."
-    from bob_recon_plugin.quality import measure, part_of, second_recognizer  # loads torch
+    from bob_recon_plugin.evaluation.quality import (  # loads torch
+        measure,
+        part_of,
+        second_recognizer,
+    )
 
     parts = took_part(verdict.run.record)
     name = options.recognizer or second_recognizer(parts)

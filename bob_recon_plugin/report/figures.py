@@ -14,11 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import ndtri
 
-from bob_recon_plugin.metrics import CONFIDENCE, Rate
-from bob_recon_plugin.verdict import Verdict
+from bob_recon_plugin.evaluation.findings import Verdict
+from bob_recon_plugin.evaluation.metrics import CONFIDENCE, Rate
 
 from .style import ACCENT, INK, RULE, colour, count, dashes, label, number, percent
-from .table import short
+from .tables import short
 
 _WIDTH = 7.2  # inches
 _BINS = 90

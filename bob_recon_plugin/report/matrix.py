@@ -12,11 +12,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from bob_recon_plugin.metrics import Rate
-from bob_recon_plugin.verdict import Verdict
+from bob_recon_plugin.evaluation.findings import Verdict
+from bob_recon_plugin.evaluation.metrics import Rate
 
 from .style import ACCENT, INK, PAPER, percent
-from .table import attack_label, marks, short
+from .tables import attack_label, marks, short
 
 COLUMNS = (
     *("run", "inverted", "attacked", "database", "group", "fmr_target", "threshold"),

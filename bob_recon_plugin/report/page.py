@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from bob_recon_plugin.metrics import CONFIDENCE
-from bob_recon_plugin.verdict import Verdict
+from bob_recon_plugin.evaluation.findings import Verdict
+from bob_recon_plugin.evaluation.metrics import CONFIDENCE
 
 from . import style, words
-from .faces import Row
 from .figures import Picture
 from .matrix import matrices, shade
+from .pictures import Row
 from .provenance import facts, linked, protection, subtitle, systems_of, title
-from .table import marks, notes, short
+from .tables import marks, notes, short
 
 if TYPE_CHECKING:
-    from bob_recon_plugin.quality import Measure
+    from bob_recon_plugin.evaluation.quality import Measure
 
 #: functions of `style` that the template calls
 _HELPERS = ("count", "heading", "label", "limits", "number", "percent")

@@ -11,13 +11,13 @@ import matplotlib
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
-from bob_recon_plugin._files import whole_or_nothing
+from bob_recon_plugin.common.files import whole_or_nothing
 
 from . import matrix, words
 from .page import Chapter
 from .provenance import facts, title
 from .style import ACCENT, INK, RULE, count, heading, limits, percent
-from .table import marks, notes, short
+from .tables import marks, notes, short
 
 _A4 = (8.27, 11.69)
 _LEFT, _WIDTH = 0.09, 0.82

@@ -6,10 +6,10 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from bob_recon_plugin._files import sha256
-from bob_recon_plugin.results import Run
-from bob_recon_plugin.threat import took_part
-from bob_recon_plugin.verdict import Verdict
+from bob_recon_plugin.attack.knowledge import took_part
+from bob_recon_plugin.common.files import sha256
+from bob_recon_plugin.evaluation.findings import Verdict
+from bob_recon_plugin.evaluation.run_folder import Run
 
 from .style import count
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .table import attack_label, short
+from .tables import attack_label, short
 
 #: Okabe and Ito's palette, told apart by colour-blind readers; grey for those who only chance it.
 _KNOWN = {

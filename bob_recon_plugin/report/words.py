@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bob_recon_plugin.metrics import CONFIDENCE, Rate
-from bob_recon_plugin.statistics import Spread
-from bob_recon_plugin.verdict import TYPE_I, TYPE_II, Verdict
+from bob_recon_plugin.evaluation.findings import TYPE_I, TYPE_II, Verdict
+from bob_recon_plugin.evaluation.metrics import CONFIDENCE, Rate
+from bob_recon_plugin.evaluation.statistics import Spread
 
 from .style import count, fmr_words, label, limits, percent
-from .table import NOT_RECOGNISED, marks, short, unrecognised
-from .table import cautions as cautions_of
+from .tables import NOT_RECOGNISED, marks, short, unrecognised
+from .tables import cautions as cautions_of
 
 _FEW_RUNS = 4  # more are summed up by the most and the least exposed
 

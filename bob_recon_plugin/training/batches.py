@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from .dataset import FaceDataset
+from ..faces.dataset import FaceDataset
 
 #: Part of the device's free memory that the faces may take.
 _SHARE = 0.5

@@ -21,10 +21,10 @@ from PIL import Image
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
-from .._files import whole_or_nothing
-from .._validation import InputError
-from .._weights_files import read_weights
-from .inversion import Inversion
+from ..common.files import whole_or_nothing
+from ..common.validation import InputError
+from ..common.weights_files import read_weights
+from .lightning_module import Inversion
 
 _SAMPLES = 12
 

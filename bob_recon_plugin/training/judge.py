@@ -10,11 +10,11 @@ from torch import nn
 from tqdm import tqdm
 
 from .. import recognizers
-from .._files import whole_or_nothing
-from .._validation import InputError, existing_file
+from ..common.files import whole_or_nothing
+from ..common.validation import InputError, existing_file
 from ..decoders import read_card
+from ..faces.dataset import FaceDataset, kept_array
 from ..recognizers import Recognizer, RecognizerTransformer, identify
-from .dataset import FaceDataset, kept_array
 from .presets import Preset
 from .start import same_places
 

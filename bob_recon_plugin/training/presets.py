@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
-from .. import losses
-from .._validation import InputError, one_of
+from ..common.validation import InputError, one_of
+from . import losses
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Preset:
     Parameters
     ----------
     weights : mapping of str to float
-        Weights of the terms of :class:`~bob_recon_plugin.losses.Loss`.
+        Weights of the terms of :class:`~bob_recon_plugin.training.losses.Loss`.
     batch_size : int
         Faces of one step.
     epochs : float
@@ -35,7 +35,7 @@ class Preset:
         Steps over which the rate rises from zero.
     nobody : int
         Embeddings a step that belong to no face, for the identity terms alone
-        (:class:`~bob_recon_plugin.training.nobody.NobodysEmbeddings`).
+        (:class:`~bob_recon_plugin.training.sampled_embeddings.NobodysEmbeddings`).
     pixel_share : float
         First part of the training, in [0, 1), without the identity terms and with
         ``batch_size + nobody`` faces a step.

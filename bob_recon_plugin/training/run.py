@@ -14,21 +14,23 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from .. import losses, recognizers, run_record
-from .._files import sha256
-from .._memory import keep_freed_memory
-from .._validation import InputError, existing_file, one_of
+from .. import recognizers
+from ..common import record as run_record
+from ..common.description import describe
+from ..common.files import sha256
+from ..common.memory import keep_freed_memory
+from ..common.validation import InputError, existing_file, one_of
 from ..decoders import DSCasConv, GeneratorPrior, LinearDecoder, ModelCard, NbNet, save
 from ..decoders.mobilestylegan import shared_generator
-from ..description import describe
+from ..faces.dataset import FaceDataset
+from . import losses
 from .batches import FaceBatches
 from .callbacks import KeepBest, KeepState, Log, Progress, Samples, TensorsAlone
-from .dataset import FaceDataset
-from .inversion import Inversion
 from .judge import FILE_NAME as WANTED
 from .judge import NONE, Judge
-from .leaking import FILE_NAME as LEAKED
-from .leaking import leaked
+from .leaked_templates import FILE_NAME as LEAKED
+from .leaked_templates import leaked
+from .lightning_module import Inversion
 from .presets import Preset
 from .start import start_from
 
@@ -72,12 +74,12 @@ class Plan:
     vgg16 : Path or None
         Own copy of torchvision's weights for the perceptual term; None: downloaded.
     vgg16_layers : tuple of str
-        Of :class:`~bob_recon_plugin.losses.Perceptual`.
+        Of :class:`~bob_recon_plugin.training.losses.Perceptual`.
     decoder : {"dscasconv", "nbnet", "generator"}
         The last is the :class:`~bob_recon_plugin.decoders.GeneratorPrior`, which has no width.
     leak : tuple of transformers
         What happens to a template before an attacker's decoder sees it, as of
-        :class:`~bob_recon_plugin.pipeline.AttackPipeline`; the judge sees the embedding itself.
+        `AttackOptions`; the judge sees the embedding itself.
     """
 
     preset: str

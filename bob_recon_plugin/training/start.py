@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._validation import InputError
+from ..common.validation import InputError
 from ..decoders import GeneratorPrior, ModelCard, load
+from ..faces.dataset import FaceDataset
 from ..recognizers import RecognizerTransformer
-from .adapting import linear_map
-from .dataset import FaceDataset
+from .adapt import linear_map
 
 _FACES = 4000
 

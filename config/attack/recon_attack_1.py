@@ -5,8 +5,8 @@
 The decoder was trained with the gradients of the leaked model. Anything else is refused.
 """
 
-from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import attack
+from bob_recon_plugin.attack.chain import attack
+from bob_recon_plugin.common.validation import told_to_user
 
 with told_to_user():
     pipeline = attack(locals(), 1)

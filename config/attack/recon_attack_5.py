@@ -6,8 +6,8 @@ The decoder was trained with the gradients of neither (`bob bio recon train DATA
 or `none`); `decoder.py` names it. Anything else is refused.
 """
 
-from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import attack
+from bob_recon_plugin.attack.chain import attack
+from bob_recon_plugin.common.validation import told_to_user
 
 with told_to_user():
     pipeline = attack(locals(), 5)

@@ -1,8 +1,8 @@
 """The demo, offline, on faces of nobody: `bob bio pipeline simple recon-demo`."""
 
-from bob_recon_plugin._command import check_command
-from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import attack
+from bob_recon_plugin.attack.chain import attack
+from bob_recon_plugin.common.command import check_command
+from bob_recon_plugin.common.validation import told_to_user
 from bob_recon_plugin.database import DemoDatabase
 from bob_recon_plugin.recognizers import bob_pipeline
 

@@ -1,7 +1,7 @@
 """ElasticFace iResNet-100 under attack: `bob bio pipeline simple DATABASE recon-elasticface`."""
 
-from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import attack, pipeline_for
+from bob_recon_plugin.attack.chain import attack, pipeline_for
+from bob_recon_plugin.common.validation import told_to_user
 
 with told_to_user():
     pipeline = pipeline_for(locals(), "elasticface-iresnet100")

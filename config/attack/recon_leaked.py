@@ -3,8 +3,8 @@
 bob bio pipeline simple DATABASE LEAKED recon-leaked ATTACKED recon
 """
 
-from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import leaked
+from bob_recon_plugin.attack.chain import leaked
+from bob_recon_plugin.common.validation import told_to_user
 
 with told_to_user():
     inverted = leaked(locals())

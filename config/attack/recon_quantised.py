@@ -5,8 +5,8 @@
 A file before it may say `scenario = "stolen"`: impostors and attacker hold the key too.
 """
 
-from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import protected
+from bob_recon_plugin.attack.chain import protected
+from bob_recon_plugin.common.validation import told_to_user
 from bob_recon_plugin.protection import QuantisedEmbedding
 
 with told_to_user():

@@ -1,7 +1,7 @@
 """Workers as jobs of SGE, as many as the work needs: `bob bio ... -l recon-sge`."""
 
 from bob_recon_plugin import clients
-from bob_recon_plugin._validation import told_to_user
+from bob_recon_plugin.common.validation import told_to_user
 
 with told_to_user():
     dask_client = clients.sge(jobs=(1, 16))

@@ -1,7 +1,7 @@
 """Face recognition with SFace: crop, embed, compare by cosine."""
 
-from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import pipeline_for
+from bob_recon_plugin.attack.chain import pipeline_for
+from bob_recon_plugin.common.validation import told_to_user
 
 with told_to_user():
     pipeline = pipeline_for(locals(), "sface")

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bob_recon_plugin.faces.dataset import FaceDataset, open_datasets
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.recognizers import RecognizerTransformer
-from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.training import presets
-from bob_recon_plugin.training.dataset import FaceDataset, open_datasets
 from bob_recon_plugin.training.run import DECODER, LOG, Plan, train
 
 #: Name of a row, its preset, and what it changes. "faces" is the share of a step's

@@ -14,13 +14,13 @@ from typing import Any
 import click
 import numpy as np
 
-from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import shipped_decoder
+from bob_recon_plugin.attack.chain import shipped_decoder
+from bob_recon_plugin.attack.knowledge import Threat
+from bob_recon_plugin.common.validation import told_to_user
 from bob_recon_plugin.decoders import DECODERS, ModelCard
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.recognizers import identify
-from bob_recon_plugin.reconstructor import FaceReconstructor
-from bob_recon_plugin.report.table import short
-from bob_recon_plugin.threat import Threat
+from bob_recon_plugin.report.tables import short
 
 from . import sheet
 from .fast_attack import KINDS, Protocol, System, aligned, cosine, read_protocol

@@ -22,7 +22,7 @@ from unittest import mock
 
 import click
 
-from bob_recon_plugin._validation import told_to_user
+from bob_recon_plugin.common.validation import told_to_user
 
 from .training_workers import timed
 
@@ -216,7 +216,7 @@ def decoder_of(width: float | None, device: str) -> tuple[Any, str, float]:
     """The shipped decoder, or one of random weights; what it is; the norm of its embeddings."""
     import torch
 
-    from bob_recon_plugin.chain import shipped_decoder
+    from bob_recon_plugin.attack.chain import shipped_decoder
     from bob_recon_plugin.decoders import DSCasConv, load
 
     if width is None:
@@ -563,8 +563,8 @@ def decoder_speed(
     """
     import torch
 
-    from bob_recon_plugin._memory import keep_freed_memory
-    from bob_recon_plugin.run_record import write_json
+    from bob_recon_plugin.common.memory import keep_freed_memory
+    from bob_recon_plugin.common.record import write_json
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

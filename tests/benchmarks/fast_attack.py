@@ -19,13 +19,16 @@ import torch
 from bob.pipelines import Sample
 from tqdm import tqdm
 
-from bob_recon_plugin import decoders, losses, metrics, originals
-from bob_recon_plugin._files import whole_or_nothing
-from bob_recon_plugin.injection import Gallery
+from bob_recon_plugin import decoders
+from bob_recon_plugin.attack.presenting import Gallery
+from bob_recon_plugin.attack.system import crops_by_own_positions
+from bob_recon_plugin.common.files import whole_or_nothing
+from bob_recon_plugin.evaluation import metrics
+from bob_recon_plugin.evaluation import source_images as originals
+from bob_recon_plugin.evaluation.scores import Scores
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.recognizers import Recognizer, bob_pipeline, get, identify
-from bob_recon_plugin.reconstructor import FaceReconstructor
-from bob_recon_plugin.scores import Scores
-from bob_recon_plugin.system import crops_by_own_positions
+from bob_recon_plugin.training import losses
 
 KINDS = ("genuine", "impostor", "type1", "type2")
 _BATCH = 256
@@ -249,7 +252,7 @@ def attack(
     Raises
     ------
     FileNotFoundError, ValueError
-        As :class:`~bob_recon_plugin.reconstructor.FaceReconstructor`.
+        As :class:`~bob_recon_plugin.inversion.reconstructor.FaceReconstructor`.
     """
     about, protocol = system.recognizer, system.protocol
     reconstructor = FaceReconstructor(decoder, about.name, system.sha256, device=device)

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
-from bob_recon_plugin._files import whole_or_nothing
+from bob_recon_plugin.common.files import whole_or_nothing
 from bob_recon_plugin.report.figures import _look
 from bob_recon_plugin.report.style import colour
-from bob_recon_plugin.report.table import short
+from bob_recon_plugin.report.tables import short
 
 from .leaks import CONDITIONAL, FMRS, HEADS, NOISE, QUANTIZED, ZERO, Point
 

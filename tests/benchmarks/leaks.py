@@ -18,19 +18,19 @@ from typing import Any
 import click
 import numpy as np
 
-from bob_recon_plugin import metrics
-from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.adapters import Adapter
-from bob_recon_plugin.chain import shipped_decoder
-from bob_recon_plugin.leaks import NoisyLeak, PartialLeak, QuantizedLeak
-from bob_recon_plugin.metrics import Rate
-from bob_recon_plugin.reconstructor import FaceReconstructor
-from bob_recon_plugin.report.table import short
-from bob_recon_plugin.run_record import write_json
-from bob_recon_plugin.scores import Scores
-from bob_recon_plugin.training.adapting import adapt
-from bob_recon_plugin.training.dataset import FaceDataset
-from bob_recon_plugin.training.dataset import read_card as read_data
+from bob_recon_plugin.attack.chain import shipped_decoder
+from bob_recon_plugin.common.record import write_json
+from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.evaluation import metrics
+from bob_recon_plugin.evaluation.metrics import Rate
+from bob_recon_plugin.evaluation.scores import Scores
+from bob_recon_plugin.faces.dataset import FaceDataset
+from bob_recon_plugin.faces.dataset import read_card as read_data
+from bob_recon_plugin.inversion.adapter import Adapter
+from bob_recon_plugin.inversion.damage import NoisyLeak, PartialLeak, QuantizedLeak
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
+from bob_recon_plugin.report.tables import short
+from bob_recon_plugin.training.adapt import adapt
 
 from .fast_attack import Protocol, System, cosine, read_protocol
 from .results import _database, database_option, lfw_option, rate_cell

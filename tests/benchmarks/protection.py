@@ -19,9 +19,11 @@ import numpy as np
 from bob.bio.base.algorithm import Distance
 from bob.pipelines import Sample, SampleBatch, SampleSet
 
-from bob_recon_plugin import metrics
-from bob_recon_plugin._files import sha256, whole_or_nothing
-from bob_recon_plugin._validation import told_to_user
+from bob_recon_plugin.common.files import sha256, whole_or_nothing
+from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.evaluation import metrics
+from bob_recon_plugin.evaluation.scores import Scores
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.protection import (
     BioHashing,
     IndexOfMax,
@@ -32,10 +34,8 @@ from bob_recon_plugin.protection import (
     RandomProjection,
     Scheme,
 )
-from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.report.style import count
-from bob_recon_plugin.report.table import notes, short
-from bob_recon_plugin.scores import Scores
+from bob_recon_plugin.report.tables import notes, short
 
 from .fast_attack import KINDS, Protocol, System, cosine, read_protocol
 from .results import _database, database_option, lfw_option, rate_cell
@@ -342,7 +342,7 @@ def protection(
         python -m tests.benchmarks.protection --database demo
         python -m tests.benchmarks.protection --lfw LFW --cache embedded
     """
-    from bob_recon_plugin.chain import shipped_decoder
+    from bob_recon_plugin.attack.chain import shipped_decoder
 
     with told_to_user():
         started = time.perf_counter()

@@ -16,14 +16,14 @@ from typing import Any
 import click
 import numpy as np
 
-from bob_recon_plugin import metrics
-from bob_recon_plugin._validation import told_to_user
-from bob_recon_plugin.chain import shipped_decoder
+from bob_recon_plugin.attack.chain import shipped_decoder
+from bob_recon_plugin.common.validation import told_to_user
 from bob_recon_plugin.decoders import read_card
-from bob_recon_plugin.reconstructor import FaceReconstructor
-from bob_recon_plugin.refinement import RefinedReconstructor
-from bob_recon_plugin.report.table import short
-from bob_recon_plugin.scores import Scores
+from bob_recon_plugin.evaluation import metrics
+from bob_recon_plugin.evaluation.scores import Scores
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
+from bob_recon_plugin.inversion.refinement import RefinedReconstructor
+from bob_recon_plugin.report.tables import short
 
 from .fast_attack import KINDS, Protocol, System, cosine, read_protocol
 from .results import _database, database_option, lfw_option, rate_cell

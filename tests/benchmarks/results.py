@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
-from bob_recon_plugin._validation import told_to_user
+from bob_recon_plugin.common.validation import told_to_user
 from bob_recon_plugin.report.matrix import rate_cell
 from bob_recon_plugin.report.style import count
-from bob_recon_plugin.report.table import notes, render, short
+from bob_recon_plugin.report.tables import notes, render, short
 
 from .fast_attack import Attacked, Protocol, System, aligned, attack, read_protocol
 from .training_facts import Training, read_training
@@ -169,8 +169,8 @@ def footnotes(protocol: Protocol, entries: Sequence[Entry]) -> list[str]:
 
 def as_plain(protocol: Protocol, entries: Sequence[Entry]) -> dict[str, Any]:
     """Everything of the table with every digit, JSON-ready."""
-    from bob_recon_plugin._files import sha256
-    from bob_recon_plugin.run_record import versions
+    from bob_recon_plugin.common.files import sha256
+    from bob_recon_plugin.common.record import versions
 
     return {
         "database": {
@@ -300,7 +300,7 @@ def results(
         click.echo("\n".join(f"- {line}" for line in footnotes(protocol, entries)))
         click.echo(f"- Measured in {count(round(time.perf_counter() - started))} s.")
         if json_path is not None:
-            from bob_recon_plugin.run_record import write_json
+            from bob_recon_plugin.common.record import write_json
 
             write_json(json_path, as_plain(protocol, entries))
         if sheet is not None:

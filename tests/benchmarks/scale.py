@@ -20,7 +20,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from bob_recon_plugin.run_record import write_json
+from bob_recon_plugin.common.record import write_json
 
 Run = Callable[..., dict[str, float]]
 

@@ -132,9 +132,9 @@ def _system(database: Any) -> Any:
 
 
 def _attacked(database: Any, decoder: str, **options: Any) -> Any:
-    from bob_recon_plugin.options import AttackOptions
-    from bob_recon_plugin.pipeline import AttackPipeline
-    from bob_recon_plugin.reconstructor import FaceReconstructor
+    from bob_recon_plugin.attack.options import AttackOptions
+    from bob_recon_plugin.attack.pipeline import AttackPipeline
+    from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 
     return AttackPipeline(
         _system(database), FaceReconstructor(decoder, NAME), AttackOptions(**options)
@@ -152,7 +152,7 @@ def bare(decoder: str, n: int, tuned: bool) -> dict[str, float]:
     import torch
 
     from bob_recon_plugin import decoders, recognizers
-    from bob_recon_plugin._memory import keep_freed_memory
+    from bob_recon_plugin.common.memory import keep_freed_memory
 
     network = decoders.load(decoder)[0].eval()
     recognizer = recognizers.load_module(NAME).eval()
@@ -242,7 +242,7 @@ def stock(decoder: str, n: int, lfw: str | None) -> dict[str, float]:
 
 def command(lfw: str | None, attacked: bool) -> dict[str, float]:
     """`bob bio pipeline simple`: bona fide alone as Bob does it, or with both attacks."""
-    from bob_recon_plugin.chain import shipped_decoder
+    from bob_recon_plugin.attack.chain import shipped_decoder
 
     started = time.perf_counter()
     database = faces(lfw)
@@ -260,7 +260,7 @@ def workers(lfw: str | None, count: int, n: int, cores: int | None) -> dict[str,
 
     ``cores`` is how many the workers, their scheduler and the client share; None: all.
     """
-    from bob_recon_plugin.chain import shipped_decoder
+    from bob_recon_plugin.attack.chain import shipped_decoder
     from bob_recon_plugin.clients import local
 
     if cores is not None:
@@ -282,8 +282,8 @@ def workers(lfw: str | None, count: int, n: int, cores: int | None) -> dict[str,
 
 
 def _warm(decoder: str) -> None:
+    from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
     from bob_recon_plugin.recognizers import RecognizerTransformer
-    from bob_recon_plugin.reconstructor import FaceReconstructor
 
     found = FaceReconstructor(decoder, NAME).transform(np.zeros((2, 512)))
     RecognizerTransformer(NAME).transform(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from bob_recon_plugin._files import whole_or_nothing
+from bob_recon_plugin.common.files import whole_or_nothing
 
 _SIDE, _GAP, _TEXT, _ACROSS, _LABEL = 112, 8, 20, 12, 150
 # blue and orange of the Okabe-Ito palette: told apart by colour-blind readers too

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from bob_recon_plugin._validation import told_to_user
+from bob_recon_plugin.common.validation import told_to_user
 
 from .training_workers import Job, Lap, working
 
@@ -85,8 +85,8 @@ def _about(job: Job) -> tuple[int, dict[str, str]]:
 
     import torch
 
+    from bob_recon_plugin.faces.dataset import open_datasets
     from bob_recon_plugin.training import presets
-    from bob_recon_plugin.training.dataset import open_datasets
 
     preset = presets.get(job.preset, job.settings)
     threads = torch.get_num_threads()
@@ -202,7 +202,7 @@ def training(
     """
     import torch
 
-    from bob_recon_plugin.run_record import write_json
+    from bob_recon_plugin.common.record import write_json
     from bob_recon_plugin.training import presets
 
     if device == "auto":
@@ -224,7 +224,7 @@ def write_pictures(data: str, folder: Path) -> Path:
     """Write the first prepared faces as PNG files, as they would lie on a student's disk."""
     from PIL import Image
 
-    from bob_recon_plugin.training.dataset import open_datasets
+    from bob_recon_plugin.faces.dataset import open_datasets
 
     dataset = open_datasets([data])
     folder.mkdir()
@@ -238,7 +238,7 @@ def random_vgg16(folder: Path) -> str:
     """Write a file as torchvision's of VGG-16, of random weights: they take the same time."""
     import torch
 
-    from bob_recon_plugin.losses import Perceptual
+    from bob_recon_plugin.training.losses import Perceptual
 
     layers = Perceptual(weights=None, layers=["relu5_3"]).features.state_dict()
     path = folder / "vgg16.pth"

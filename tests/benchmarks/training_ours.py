@@ -11,12 +11,11 @@ from unittest.mock import patch
 import pytorch_lightning as pl
 import torch
 
-from bob_recon_plugin import losses
-from bob_recon_plugin.training import presets
+from bob_recon_plugin.faces.dataset import open_datasets
+from bob_recon_plugin.training import losses, presets
 from bob_recon_plugin.training import run as training
 from bob_recon_plugin.training.callbacks import Progress
-from bob_recon_plugin.training.dataset import open_datasets
-from bob_recon_plugin.training.inversion import Inversion, update_average
+from bob_recon_plugin.training.lightning_module import Inversion, update_average
 
 from .training_workers import Job, Lap, Turns, timed
 

@@ -19,14 +19,14 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
-from bob_recon_plugin import losses, recognizers
+from bob_recon_plugin import recognizers
 from bob_recon_plugin.decoders import DSCasConv
-from bob_recon_plugin.recognizers._weights import verified
+from bob_recon_plugin.faces.dataset import open_datasets
 from bob_recon_plugin.recognizers.backbones import load_backbone
-from bob_recon_plugin.training import presets
+from bob_recon_plugin.recognizers.weights import verified
+from bob_recon_plugin.training import losses, presets
 from bob_recon_plugin.training.batches import generator
-from bob_recon_plugin.training.dataset import open_datasets
-from bob_recon_plugin.training.nobody import NobodysEmbeddings
+from bob_recon_plugin.training.sampled_embeddings import NobodysEmbeddings
 
 from .training_workers import Job, Turns
 

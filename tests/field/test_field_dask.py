@@ -15,10 +15,10 @@ from bob.bio.base.pipelines import execute_pipeline_simple
 from distributed import Client, LocalCluster
 
 from bob_recon_plugin import clients
-from bob_recon_plugin._validation import InputError
+from bob_recon_plugin.attack.pipeline import AttackPipeline
 from bob_recon_plugin.clients import window
-from bob_recon_plugin.pipeline import AttackPipeline
-from bob_recon_plugin.reconstructor import FaceReconstructor
+from bob_recon_plugin.common.validation import InputError
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from tests import toy
 from tests.test_faults import cluster, connected, finished, once, rows, same  # noqa: F401
 

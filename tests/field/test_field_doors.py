@@ -22,18 +22,20 @@ from PIL import Image
 from safetensors.numpy import save_file
 from torch import nn
 
-from bob_recon_plugin import adapters, decoders, recognizers, run_record
-from bob_recon_plugin._validation import InputError
-from bob_recon_plugin.checkpoints import Checkpoints
-from bob_recon_plugin.database._images import load_image, load_member
+from bob_recon_plugin import decoders, recognizers
+from bob_recon_plugin.attack.checkpoints import Checkpoints
+from bob_recon_plugin.common import record as run_record
+from bob_recon_plugin.common.validation import InputError
 from bob_recon_plugin.decoders import MobileStyleGAN, mobilestylegan
-from bob_recon_plugin.losses import Perceptual
+from bob_recon_plugin.evaluation.run_folder import open_run
+from bob_recon_plugin.faces.dataset import FaceDataset, read_card, write_card, write_shard
+from bob_recon_plugin.faces.generator import Generator
+from bob_recon_plugin.faces.sources import open_source
+from bob_recon_plugin.images.reading import load_image, load_member
+from bob_recon_plugin.inversion import adapter as adapters
 from bob_recon_plugin.report.build import Options, write_report
-from bob_recon_plugin.results import open_run
 from bob_recon_plugin.training.callbacks import TensorsAlone
-from bob_recon_plugin.training.dataset import FaceDataset, read_card, write_card, write_shard
-from bob_recon_plugin.training.generator import Generator
-from bob_recon_plugin.training.sources import open_source
+from bob_recon_plugin.training.losses import Perceptual
 
 SIDE = 8
 

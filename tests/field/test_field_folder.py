@@ -18,11 +18,11 @@ from bob.bio.base.pipelines import BioAlgorithm, PipelineSimple, execute_pipelin
 from bob.bio.face.utils import embedding_transformer
 from PIL import Image
 
-from bob_recon_plugin._validation import InputError
+from bob_recon_plugin.common.validation import InputError
 from bob_recon_plugin.database import DemoDatabase, FolderDatabase
-from bob_recon_plugin.losses import Perceptual
-from bob_recon_plugin.training.leaking import read_leak
-from bob_recon_plugin.training.sources import open_source
+from bob_recon_plugin.faces.sources import open_source
+from bob_recon_plugin.training.leaked_templates import read_leak
+from bob_recon_plugin.training.losses import Perceptual
 from tests import toy
 
 PEOPLE, SHOTS = 8, 3

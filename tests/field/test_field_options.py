@@ -6,9 +6,9 @@ import click
 import numpy as np
 import pytest
 
-from bob_recon_plugin.chain import attack, protected
-from bob_recon_plugin.leaks import NoisyLeak, PartialLeak
-from bob_recon_plugin.options import AttackOptions, ChainOptions
+from bob_recon_plugin.attack.chain import attack, protected
+from bob_recon_plugin.attack.options import AttackOptions, ChainOptions
+from bob_recon_plugin.inversion.damage import NoisyLeak, PartialLeak
 from bob_recon_plugin.protection import BioHashing, InvertProtection
 from bob_recon_plugin.recognizers import bob_pipeline
 from tests import toy
@@ -54,7 +54,7 @@ def test_a_wrong_option_is_one_sentence(chain, option, sentence):
 
 
 def test_other_names_of_a_chain_are_left_alone(chain):
-    from bob_recon_plugin import leaks
+    from bob_recon_plugin.inversion import damage as leaks
 
     assert attack(chain | {"leaks": leaks, "people": 5, "my_leaks": NoisyLeak}).options.leak == ()
 

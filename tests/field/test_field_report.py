@@ -13,16 +13,16 @@ from bob.bio.base.pipelines import PipelineSimple
 from bob.pipelines import DelayedSample
 from PIL import Image
 
-from bob_recon_plugin.adapters import Adapter, AdapterCard, save
+from bob_recon_plugin.attack.contact_sheet import ContactSheet
+from bob_recon_plugin.attack.knowledge import took_part
+from bob_recon_plugin.attack.pipeline import AttackPipeline
 from bob_recon_plugin.decoders import ModelCard
-from bob_recon_plugin.leaks import PartialLeak
-from bob_recon_plugin.pipeline import AttackPipeline
+from bob_recon_plugin.inversion.adapter import Adapter, AdapterCard, save
+from bob_recon_plugin.inversion.damage import PartialLeak
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.protection import InvertProtection, ProtectedComparison, QuantisedEmbedding
 from bob_recon_plugin.recognizers import get
-from bob_recon_plugin.reconstructor import FaceReconstructor
 from bob_recon_plugin.report.build import Options, write_report
-from bob_recon_plugin.report.contact_sheet import ContactSheet
-from bob_recon_plugin.threat import took_part
 from tests import toy
 from tests.test_pipeline import attacked, run
 from tests.test_report import Page
@@ -225,7 +225,7 @@ def record_of(role: str, name: str, digest: str | None) -> dict[str, Any]:
     ],
 )
 def test_who_took_part_does_not_judge_the_identity(role: str, told: str) -> None:
-    from bob_recon_plugin.quality import part_of
+    from bob_recon_plugin.evaluation.quality import part_of
 
     digest = get("arcface-mbf").sha256
     for name, weights in (("arcface-mbf", None), ("another name", digest)):

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from bob_recon_plugin.attack.knowledge import Threat
+from bob_recon_plugin.attack.summary import write_summary
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.metrics import evaluate
+from bob_recon_plugin.evaluation.findings import judge
+from bob_recon_plugin.evaluation.metrics import evaluate
+from bob_recon_plugin.evaluation.run_folder import open_run
+from bob_recon_plugin.evaluation.scores import load, read
 from bob_recon_plugin.report.build import Options, write_report
-from bob_recon_plugin.report.summary import write_summary
-from bob_recon_plugin.results import open_run
-from bob_recon_plugin.scores import load, read
-from bob_recon_plugin.threat import Threat
-from bob_recon_plugin.verdict import judge
 
 HEADER = (
     "probe_template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score,"

@@ -9,15 +9,16 @@ import pytest
 import torch
 from sklearn.utils.estimator_checks import check_estimator
 
-from bob_recon_plugin import adapters, decoders
-from bob_recon_plugin.adapters import Adapter, AdapterCard
-from bob_recon_plugin.chain import shipped_decoder
+from bob_recon_plugin import decoders
+from bob_recon_plugin.attack.chain import shipped_decoder
 from bob_recon_plugin.decoders import LinearDecoder, ModelCard
-from bob_recon_plugin.leaks import NoisyLeak, PartialLeak, QuantizedLeak
+from bob_recon_plugin.inversion import adapter as adapters
+from bob_recon_plugin.inversion.adapter import Adapter, AdapterCard
+from bob_recon_plugin.inversion.damage import NoisyLeak, PartialLeak, QuantizedLeak
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
+from bob_recon_plugin.inversion.refinement import RefinedReconstructor
 from bob_recon_plugin.protection import InvertProtection, ProtectTemplates, QuantisedEmbedding
 from bob_recon_plugin.recognizers import RecognizerTransformer
-from bob_recon_plugin.reconstructor import FaceReconstructor
-from bob_recon_plugin.refinement import RefinedReconstructor
 from tests import toy
 
 VECTORS = Path(__file__).parents[3] / "shared" / "cases" / "vectors"

@@ -13,10 +13,10 @@ from bob.pipelines import DelayedSample
 from click.testing import CliRunner
 from PIL import Image
 
-from bob_recon_plugin import transfer
+from bob_recon_plugin.attack import matrix as transfer
+from bob_recon_plugin.common.description import describe, describe_database, fingerprint
+from bob_recon_plugin.common.record import StaleOutputError
 from bob_recon_plugin.database import FolderDatabase
-from bob_recon_plugin.description import describe, describe_database, fingerprint
-from bob_recon_plugin.run_record import StaleOutputError
 from tests import toy
 
 

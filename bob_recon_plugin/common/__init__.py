@@ -1,0 +1,1 @@
+"""What every room needs: files, memory, threads, messages, settings, records."""

@@ -1,0 +1,197 @@
+"""How like a reconstruction is to the image behind the template, beside what the system says."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..attack.knowledge import Part, same_model
+from ..common.files import sha256
+from ..common.validation import InputError
+from ..common.weights_files import read_weights
+from ..decoders.card import FFHQ_POSITIONS
+from ..images.crop import EyeCropper
+from ..recognizers import RecognizerTransformer, get, names
+from ..recognizers.weights import locate
+from ..training.losses import ssim
+from .source_images import Positions
+
+_BATCH = 64
+_LPIPS_FILE = "alexnet-owt-7be5be79.pth"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Mean and standard deviation over pairs; `note` says what it is, or why there is none."""
+
+    name: str
+    mean: float | None
+    deviation: float | None
+    note: str
+
+    @classmethod
+    def of(cls, name: str, values: np.ndarray, note: str) -> Measure:
+        """Summary of one value a pair."""
+        spread = len(values) > 1 and np.isfinite(values).all()  # PSNR of equal images is infinite
+        deviation = float(values.std(ddof=1)) if spread else None
+        return cls(name, float(values.mean()), deviation, note)
+
+
+def second_recognizer(parts: Sequence[Part]) -> str | None:
+    """First recognition model whose weights are here and that took none of these parts."""
+    for name in names():
+        path = _weights(name)
+        if path is not None and part_of(name, parts) is None:
+            return name
+    return None
+
+
+def part_of(name: str, parts: Sequence[Part]) -> Part | None:
+    """First part that a recognition model took, None for none; hashes decide where known."""
+    path = _weights(name) if name in names() else None
+    model = (name, None if path is None else sha256(path))
+    return next((part for part in parts if same_model(model, part[1:])), None)
+
+
+def _weights(name: str) -> Path | None:
+    """The file of weights of a registered model, where it is here."""
+    try:
+        path = locate(get(name))
+    except FileNotFoundError:  # its package is not installed
+        return None
+    return path if path.is_file() else None
+
+
+def measure(
+    originals: np.ndarray,
+    reconstructions: np.ndarray,
+    recognizer: str | None,
+    positions: Positions | None = None,
+    people: Sequence[str] | None = None,
+) -> list[Measure]:
+    """Compare reconstructions with the images behind their templates.
+
+    Parameters
+    ----------
+    originals, reconstructions : ndarray of shape (n, 3, H, W), uint8
+        RGB, [0, 255], eyes at one place; row i of both is one person.
+    recognizer : str or None
+        A recognition model that took no part in the run; None leaves the identity out.
+    positions : mapping, optional
+        Where the eyes are in these images, (y, x).
+    people : sequence of n str, optional
+        Whose row it is. Default: each row is another person's.
+
+    Returns
+    -------
+    list of Measure
+        SSIM, PSNR, LPIPS, and the identity's cosine, against its own original and that of another
+        person, where there is one.
+
+    Raises
+    ------
+    ValueError
+        For arrays of other shapes.
+    """
+    if originals.shape != reconstructions.shape or originals.ndim != 4 or not len(originals):
+        raise InputError(
+            "`originals` and `reconstructions` must have one shape (n, 3, H, W), n > 0, got "
+            f"{originals.shape} and {reconstructions.shape}; crop both to one size."
+        )
+    found = [
+        Measure.of("SSIM", _ssim(originals, reconstructions), "1 for equal images; Wang 2004"),
+        Measure.of("PSNR", psnr(originals, reconstructions), "dB, peak 255; higher is closer"),
+        _lpips(originals, reconstructions),
+    ]
+    others = _others(range(len(originals)) if people is None else people)
+    positions = positions or FFHQ_POSITIONS
+    return found + _identity(originals, reconstructions, recognizer, positions, others)
+
+
+def _others(people: Sequence[Any]) -> list[tuple[int, int]]:
+    """Each row with the next one, from the first again behind the last, of another person."""
+    n = len(people)
+    found = []
+    for i in range(n):
+        following = (j % n for j in range(i + 1, i + n))
+        other = next((j for j in following if people[j] != people[i]), None)
+        if other is not None:
+            found.append((i, other))
+    return found
+
+
+def psnr(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    """Peak signal-to-noise ratio of each pair in dB, shape (n,); infinite for equal images."""
+    difference = originals.astype(np.float64) - reconstructions
+    error = (difference**2).mean(axis=(1, 2, 3))
+    with np.errstate(divide="ignore"):
+        return 10 * np.log10(255.0**2 / error)
+
+
+def _batches(*arrays: np.ndarray) -> Any:
+    for start in range(0, len(arrays[0]), _BATCH):
+        part = slice(start, start + _BATCH)
+        yield tuple(torch.from_numpy(np.ascontiguousarray(a[part])).float() / 255 for a in arrays)
+
+
+@torch.inference_mode()
+def _ssim(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
+    return np.concatenate([ssim(x, y).numpy() for x, y in _batches(originals, reconstructions)])
+
+
+def lpips_weights() -> Path:
+    """Where LPIPS looks for the weights of AlexNet: nothing is ever downloaded for it."""
+    return Path(torch.hub.get_dir(), "checkpoints", _LPIPS_FILE)
+
+
+@torch.inference_mode()
+def _lpips(originals: np.ndarray, reconstructions: np.ndarray) -> Measure:
+    if importlib.util.find_spec("torchmetrics") is None:
+        return Measure("LPIPS", None, None, "not measured: torchmetrics is not installed")
+    if not lpips_weights().is_file():
+        note = f"not measured: {_LPIPS_FILE} is not in the folder of torch's checkpoints"
+        return Measure("LPIPS", None, None, note)
+    # torchvision opens the file without asking for tensors alone
+    read_weights(lpips_weights(), "weights of LPIPS", f"remove {lpips_weights()}.")
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    network = LearnedPerceptualImagePatchSimilarity("alex", normalize=True)
+    values = []
+    for x, y in _batches(originals, reconstructions):
+        values += [float(network(x[i : i + 1], y[i : i + 1])) for i in range(len(x))]
+    return Measure.of("LPIPS", np.array(values), "AlexNet; 0 for equal images; Zhang 2018")
+
+
+def _identity(
+    originals: np.ndarray,
+    reconstructions: np.ndarray,
+    recognizer: str | None,
+    positions: Positions,
+    others: Sequence[tuple[int, int]],
+) -> list[Measure]:
+    if recognizer is None:
+        why = "not measured: no recognition model is installed that took no part in the run"
+        return [Measure("Identity cosine", None, None, why)]
+    about = get(recognizer)
+    embed = RecognizerTransformer(recognizer, device="cpu")
+    cropper = EyeCropper(about.cropped_positions, about.image_size, enlarge=np.inf)
+    vectors = []
+    for images in (originals, reconstructions):
+        crops = np.stack([cropper.transform(image, positions) for image in images])
+        rows = embed.transform(crops).astype(np.float64)
+        vectors.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    own = (vectors[0] * vectors[1]).sum(axis=1)
+    note = f"{recognizer}: reconstruction against the image behind its template"
+    found = [Measure.of("Identity cosine", own, note)]
+    if others:
+        made, original = np.transpose(others)
+        other = (vectors[0][original] * vectors[1][made]).sum(axis=1)
+        note = f"{recognizer}: reconstruction against another person's image, to compare with"
+        found.append(Measure.of("Identity cosine, another person", other, note))
+    return found

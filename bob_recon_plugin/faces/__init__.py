@@ -1,0 +1,1 @@
+"""Prepared faces, and where they come from."""

@@ -1,0 +1,1 @@
+"""Images: eye positions, crops, annotations, reading."""

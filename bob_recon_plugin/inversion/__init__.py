@@ -1,0 +1,1 @@
+"""From stolen templates to faces."""

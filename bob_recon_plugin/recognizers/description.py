@@ -1,0 +1,77 @@
+"""What there is to know about a recognition model before its weights are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..common.validation import InputError, one_of
+
+#: Eye positions (y, x) of the FFHQ-like alignment that the decoders draw.
+ALIGNED_POSITIONS = {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}
+#: Eye positions (y, x) of Bob's ArcFace crop.
+BOB_POSITIONS = {"reye": (55.0, 40.0), "leye": (55.0, 72.0)}
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """Description of a recognition model, from which its torch module and transformer are made.
+
+    Parameters
+    ----------
+    name : str
+        Name on the command line, in score folders and in model cards.
+    network : str
+        ``"onnx"``, or one of Bob's backbones: ``"iresnet34"``, ``"iresnet50"``,
+        ``"iresnet100"``, or ``"facexzoo-<architecture>"`` (``"facexzoo-MobileFaceNet"``).
+    weights : str
+        Where the file stands: an absolute path, a path below Bob's data
+        directory, or ``"package:path"``, a file inside an installed package.
+    embedding_size : int
+        Length ``d`` of an embedding.
+    image_size : (int, int)
+        Height and width of the face it takes, in pixels.
+    cropped_positions : dict of str to (float, float)
+        (y, x) of ``reye`` and ``leye`` in that face, in pixels.
+    color : {"rgb", "bgr"}
+        Order of the channels that the network was trained with. Callers always give RGB.
+    mean, scale : float
+        The network sees ``(x - mean) / scale``, x in [0, 255].
+    batch_norm_eps : float or None
+        Epsilon of every batch normalisation, where the weights were trained
+        with another one than Bob's backbone has.
+    sha256 : str or None
+        Hash of the weights file, checked before it is used; None: not known.
+    licence : str
+        Licence of the weights.
+    source : str
+        What to do to get the weights.
+    """
+
+    name: str
+    network: str
+    weights: str
+    embedding_size: int
+    image_size: tuple[int, int] = (112, 112)
+    # a dict cannot be hashed, and the description is a key of the cache of loaded networks
+    cropped_positions: dict[str, tuple[float, float]] = field(
+        default_factory=lambda: dict(ALIGNED_POSITIONS), hash=False
+    )
+    color: str = "rgb"
+    mean: float = 127.5
+    scale: float = 127.5
+    batch_norm_eps: float | None = None
+    sha256: str | None = None
+    licence: str = "unknown"
+    source: str = "ask whoever described this model for the file"
+
+    def __post_init__(self) -> None:
+        one_of("color", self.color, ("rgb", "bgr"))
+        if self.embedding_size < 1:
+            raise InputError(f"`embedding_size` must be at least 1, got {self.embedding_size}.")
+        if not self.scale > 0:
+            raise InputError(f"`scale` must be positive, got {self.scale}.")
+        if not {"reye", "leye"} <= set(self.cropped_positions):
+            raise InputError(
+                "`cropped_positions` must hold the (y, x) of 'reye' and 'leye', got "
+                f"{self.cropped_positions!r}."
+            )

@@ -1,0 +1,104 @@
+"""Read the tensors that an ONNX file keeps in files beside it, and in no other place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+from ...common.validation import InputError, MissingFileError
+
+_REMEDY = "get the file again together with its data, or export it as one file."
+
+
+def read_external(model: onnx.ModelProto, path: Path) -> None:
+    """Put the bytes of external tensors into the model, in place.
+
+    Parameters
+    ----------
+    model : ModelProto
+        Read from ``path`` without its external data.
+    path : Path
+        Its tensors must lie in the folder of this file or below, also behind links.
+
+    Raises
+    ------
+    FileNotFoundError
+        When a file of data is missing.
+    ValueError
+        When one lies elsewhere, or holds fewer bytes than the tensor takes.
+    """
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.raw_data = _bytes_of(tensor, path)
+            del tensor.external_data[:]
+            tensor.data_location = onnx.TensorProto.DEFAULT
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+
+
+def _bytes_of(tensor: onnx.TensorProto, path: Path) -> bytes:
+    about = {entry.key: entry.value for entry in tensor.external_data}
+    file = _inside(path, about.get("location", ""))
+    size = file.stat().st_size
+    offset, length = (_whole(about, key, path) for key in ("offset", "length"))
+    wanted = _size(tensor, path)
+    if (length or wanted) != wanted or offset + wanted > size:
+        raise InputError(
+            f"`weights` must hold {wanted} bytes for the tensor {tensor.name!r}, got "
+            f"{length or max(size - offset, 0)} in {file}; {_REMEDY}"
+        )
+    with file.open("rb") as stream:
+        stream.seek(offset)
+        return stream.read(wanted)
+
+
+def _size(tensor: onnx.TensorProto, path: Path) -> int:
+    try:
+        item = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    except (KeyError, TypeError, ValueError):
+        item = 0
+    if not item or tensor.data_type == onnx.TensorProto.STRING or min(tensor.dims, default=1) < 0:
+        raise InputError(
+            f"`weights` must hold tensors of numbers, got {tensor.name!r} of another kind in "
+            f"{path}; {_REMEDY}"
+        )
+    return item * math.prod(tensor.dims)
+
+
+def _inside(path: Path, location: str) -> Path:
+    """Path of a file of data; nothing is opened before it is known where it lies."""
+    folder = path.parent.resolve()
+    try:
+        file = (folder / location).resolve()
+        outside = folder not in file.parents
+    except (OSError, ValueError, RuntimeError):  # a null, a loop of links
+        outside = True
+    if outside or Path(location).is_absolute() or ".." in Path(location).parts:
+        raise InputError(
+            f"`weights` must keep their external data beside them, got {location!r} in {path}, "
+            f"which leads outside {folder}; {_REMEDY}"
+        )
+    if not file.is_file():
+        raise MissingFileError(
+            f"`weights` must have their external data beside them, got no file {file}; {_REMEDY}"
+        )
+    return file
+
+
+def _whole(about: dict[str, str], key: str, path: Path) -> int:
+    text = about.get(key) or "0"
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InputError(
+            f"`weights` must tell the {key} of external data as a whole number, got {text!r} in "
+            f"{path}; {_REMEDY}"
+        )
+    return int(text)

@@ -1,0 +1,172 @@
+"""Which reconstructions are shown, and their pictures as part of the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bob_recon_plugin.common.validation import InputError
+from bob_recon_plugin.evaluation.findings import TYPE_I, Verdict
+from bob_recon_plugin.evaluation.source_images import Originals, source_of
+from bob_recon_plugin.images.reading import load_image
+
+from .style import label, number
+
+_SIDE = 112
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture with its description; `uri` is empty where there is none.
+
+    `note` stands on the page too: what must be known of the picture, or why there is none.
+    """
+
+    uri: str
+    alt: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Face:
+    """One attack: its pictures, its score, and whether it opened.
+
+    Attributes
+    ----------
+    pictures : tuple of Shown
+        The image behind the template, the reconstruction, and for Type-II the enrolled image.
+    score : float
+        NaN if it was not acquired.
+    accepted : bool
+    verdict : str
+        "accepted", "rejected" or "not acquired".
+    """
+
+    pictures: tuple[Shown, ...]
+    score: float
+    accepted: bool
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the contact sheet: "Best", "Median", "Worst", "Failures"."""
+
+    title: str
+    note: str
+    faces: tuple[Face, ...]
+
+
+def choose(verdict: Verdict, attack: str, count: int) -> dict[str, tuple[str, np.ndarray]]:
+    """Rows of the score table to show.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    attack : str
+    count : int
+        Faces in each row.
+
+    Returns
+    -------
+    dict of title to (note, indices)
+        Best, median and worst of the acquired by score, and the failures: those that were not
+        acquired, and rejected ones from the highest score to the lowest, evenly taken.
+    """
+    table = verdict.run.reported
+    point = verdict.points[verdict.headline]
+    rows = table.rows(attack)
+    failed = rows[np.isnan(table.score[rows])]
+    rows = rows[~np.isnan(table.score[rows])]
+    rows = rows[np.argsort(-table.score[rows], kind="stable")]
+    middle = max(0, (len(rows) - count) // 2)
+    rejected = rows[table.score[rows] < point.threshold]
+    some = np.concatenate([failed, rejected])
+    if len(some) > count:
+        few = failed[: count // 2]
+        left = np.unique(np.linspace(0, len(rejected) - 1, count - len(few)).astype(int))
+        some = np.concatenate([few, rejected[left]]) if len(rejected) else failed[:count]
+    note = f"{len(rejected)} rejected, {len(failed)} not acquired; {len(some)} shown."
+    return {
+        "Best": ("highest scores", rows[:count]),
+        "Median": ("scores in the middle", rows[middle : middle + count]),
+        "Worst": ("lowest scores", rows[-count:] if len(rows) else rows),
+        "Failures": (note if len(some) else "none: every attack was accepted.", some),
+    }
+
+
+def sheet(verdict: Verdict, attack: str, originals: Originals | None, count: int) -> list[Row]:
+    """Contact sheet of one attack type; the parameters are those of `choose`."""
+    cache: dict[str, tuple[str, str]] = {}
+    return [
+        Row(title, note, tuple(_face(verdict, attack, int(i), originals, cache) for i in indices))
+        for title, (note, indices) in choose(verdict, attack, count).items()
+    ]
+
+
+def _face(
+    verdict: Verdict,
+    attack: str,
+    row: int,
+    originals: Originals | None,
+    cache: dict[str, tuple[str, str]],
+) -> Face:
+    table = verdict.run.reported
+    score = float(table.score[row])
+    accepted = score >= verdict.points[verdict.headline].threshold
+    outcome = "not acquired" if np.isnan(score) else "accepted" if accepted else "rejected"
+    probe = table.templates[table.probe[row]] if table.probe[row] >= 0 else ""
+    target = table.templates[table.reference[row]] if table.reference[row] >= 0 else ""
+    told = f"score {number(score)}, {outcome}" if score == score else outcome
+    uri, note = _file(verdict.run.face(probe), cache)
+    made = Shown(uri, f"{label(attack)} against {target}: {told}", note)
+    if originals is None:
+        return Face((made,), score, accepted, outcome)
+    source = target if attack == TYPE_I else source_of(probe, attack)
+    behind = "enrolled" if attack == TYPE_I else "leaked"
+    pictures = [_of(originals, source, behind, cache), made]
+    if attack != TYPE_I:
+        pictures.append(_of(originals, target, "enrolled", cache))
+    return Face(tuple(pictures), score, accepted, outcome)
+
+
+def _of(originals: Originals, template: str, role: str, cache: dict[str, tuple[str, str]]) -> Shown:
+    if f"{role}:{template}" not in cache:
+        found = originals.get(template)
+        if found is None:
+            cache[f"{role}:{template}"] = "", f"{role} not found"
+        else:
+            face = Image.fromarray(found.image.transpose(1, 2, 0))
+            cache[f"{role}:{template}"] = _uri(face), "" if found.aligned else "not aligned"
+    uri, note = cache[f"{role}:{template}"]
+    return Shown(uri, f"{role} image of {template}" + (f", {note}" if note else ""), note)
+
+
+def _file(path: Path, cache: dict[str, tuple[str, str]]) -> tuple[str, str]:
+    if str(path) not in cache:
+        face = read_face(path)
+        note = "" if face else "face not " + ("readable" if path.is_file() else "kept")
+        cache[str(path)] = _uri(face) if face else "", note
+    return cache[str(path)]
+
+
+def read_face(path: Path) -> Image.Image | None:
+    """Picture of a kept face; None where there is none, or none that can be read."""
+    try:
+        return Image.fromarray(load_image(path).transpose(1, 2, 0))
+    except (OSError, InputError):
+        return None
+
+
+def _uri(face: Image.Image) -> str:
+    """JPEG inside an address."""
+    if max(face.size) > _SIDE:
+        face.thumbnail((_SIDE, _SIDE))
+    stream = io.BytesIO()
+    face.save(stream, format="jpeg", quality=88, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
