@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bob_recon_plugin.database import ALIGNED_POSITIONS
+from bob_recon_plugin.images import INSIGHTFACE_EYES
 
 _GROUPS = ("train", "dev", "eval")
 _PROTOCOLS = {"mobile0-male-female": "mf", "mobile0-male": "m", "mobile0-female": "f"}
@@ -32,7 +32,7 @@ def make(
     *,
     enrolled: int = 2,
     probes: int = 2,
-    positions: dict[str, tuple[float, float]] = ALIGNED_POSITIONS,
+    positions: dict[str, tuple[float, float]] = INSIGHTFACE_EYES,
 ) -> tuple[Path, Path]:
     """Write images and protocol files.
 

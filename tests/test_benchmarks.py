@@ -20,11 +20,12 @@ from PIL import Image
 from bob_recon_plugin import recognizers
 from bob_recon_plugin.attack.chain import shipped_decoder
 from bob_recon_plugin.attack.pipeline import AttackPipeline
-from bob_recon_plugin.database import ALIGNED_POSITIONS, DemoDatabase, FolderDatabase, LFWDatabase
+from bob_recon_plugin.database import DemoDatabase, FolderDatabase, LFWDatabase
 from bob_recon_plugin.decoders import LinearDecoder, ModelCard, read_card, save
 from bob_recon_plugin.evaluation.metrics import Rate
+from bob_recon_plugin.images import BOB_EYES, INSIGHTFACE_EYES
 from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
-from bob_recon_plugin.recognizers import BOB_POSITIONS, RecognizerTransformer, bob_pipeline
+from bob_recon_plugin.recognizers import RecognizerTransformer, bob_pipeline
 from bob_recon_plugin.training import presets
 from tests.benchmarks import (
     ablation,
@@ -56,7 +57,7 @@ def people(tmp_path_factory) -> FolderDatabase:
         for name in archive.namelist()[:16]:
             if not name.endswith("3.webp"):
                 archive.extract(name, folder)
-    return FolderDatabase(folder, fixed_positions=ALIGNED_POSITIONS)
+    return FolderDatabase(folder, fixed_positions=INSIGHTFACE_EYES)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def lfw(tmp_path_factory) -> LFWDatabase:
     pairs = ["1\t3", "A\t1\t2", "A\t2\t3", "B\t1\t2", "A\t1\tB\t2", "A\t3\tB\t1", "A\t4\tB\t2"]
     (folder / "view2" / "pairs.txt").write_text("\n".join(pairs) + "\n")
     return LFWDatabase(
-        original_directory=folder, extension=".png", fixed_positions=ALIGNED_POSITIONS
+        original_directory=folder, extension=".png", fixed_positions=INSIGHTFACE_EYES
     )
 
 
@@ -130,16 +131,16 @@ def test_every_row_is_bobs_on_a_list_as_of_lfw(lfw):
 
 
 def test_every_row_is_bobs_where_the_system_crops_otherwise(lfw):
-    other = replace(recognizers.get(NAME), cropped_positions=dict(BOB_POSITIONS))
+    other = replace(recognizers.get(NAME), cropped_positions=dict(BOB_EYES))
     assert_equal_rows(lfw, other, shipped_decoder(), {"type1": 5})
 
 
 def test_a_crop_to_equal_positions_changes_no_pixel():
-    steps = bob_pipeline(NAME, "eyes-center", ALIGNED_POSITIONS).transformer.steps
+    steps = bob_pipeline(NAME, "eyes-center", INSIGHTFACE_EYES).transformer.steps
     cropper = steps[0][1].estimator
     faces = demo_faces(3)
     for positions in (None, read_card(shipped_decoder()).positions):
-        cropper.fixed_positions = positions or ALIGNED_POSITIONS
+        cropper.fixed_positions = positions or INSIGHTFACE_EYES
         np.testing.assert_array_equal(np.stack(cropper.transform(list(faces))), faces)
 
 
@@ -157,7 +158,7 @@ def test_embeddings_are_kept_for_the_same_images_alone(lfw, tmp_path, monkeypatc
     protocol.samples[0].data[:, 50, 50] ^= 255
     changed = replace(protocol, digest=fast_attack._digest(protocol.samples))
     fast_attack.System(NAME, changed).enrolled(tmp_path)
-    other = replace(recognizers.get(NAME), cropped_positions=dict(BOB_POSITIONS))
+    other = replace(recognizers.get(NAME), cropped_positions=dict(BOB_EYES))
     fast_attack.System(other, protocol).enrolled(tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -351,7 +352,7 @@ def test_the_table_of_readme(shared_data, tmp_path):
     if not faces.is_dir():
         pytest.skip(f"needs LFW view 2, folds 1-5, aligned, in {faces}")
     protocol = fast_attack.read_protocol(
-        LFWDatabase(original_directory=faces, fixed_positions=ALIGNED_POSITIONS)
+        LFWDatabase(original_directory=faces, fixed_positions=INSIGHTFACE_EYES)
     )
     (entry,) = results.measure(protocol, [shipped_decoder()], cache=tmp_path)
     done = entry.attacked

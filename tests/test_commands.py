@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from distributed import default_client
 from PIL import Image
 
-from bob_recon_plugin.database import ALIGNED_POSITIONS, load_image
+from bob_recon_plugin.images import INSIGHTFACE_EYES, load_image
 from bob_recon_plugin.inversion.adapter import AdapterCard, save
 from tests import mobio_shaped, toy
 from tests.test_pipeline import same_rows
@@ -67,7 +67,7 @@ def people(tmp_path_factory) -> Path:
             if not name.endswith("3.webp"):
                 archive.extract(name, folder)
     lines = ["path,reye_y,reye_x,leye_y,leye_x"]
-    eyes = [*ALIGNED_POSITIONS["reye"], *ALIGNED_POSITIONS["leye"]]
+    eyes = [*INSIGHTFACE_EYES["reye"], *INSIGHTFACE_EYES["leye"]]
     lines += [
         ",".join(map(str, [p.relative_to(folder), *eyes])) for p in sorted(folder.rglob("*.webp"))
     ]
@@ -165,8 +165,9 @@ def spoilt(people, tmp_path) -> Path:
     copy.write_bytes(copy.read_bytes()[:900])
     return config(
         tmp_path / "broken.py",
-        "from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase\n"
-        f"database = FolderDatabase({str(broken)!r}, fixed_positions=ALIGNED_POSITIONS)\n",
+        "from bob_recon_plugin.database import FolderDatabase\n"
+        "from bob_recon_plugin.images import INSIGHTFACE_EYES\n"
+        f"database = FolderDatabase({str(broken)!r}, fixed_positions=INSIGHTFACE_EYES)\n",
     )
 
 

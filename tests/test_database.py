@@ -24,15 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from bob_recon_plugin.database import (
-    ALIGNED_POSITIONS,
-    DemoDatabase,
-    FolderDatabase,
-    LFWDatabase,
-    MobioDatabase,
-    load_image,
-)
+from bob_recon_plugin.database import DemoDatabase, FolderDatabase, LFWDatabase, MobioDatabase
 from bob_recon_plugin.database.pairs import read_pairs
+from bob_recon_plugin.images import INSIGHTFACE_EYES, load_image
 from bob_recon_plugin.images.annotations import eye_positions
 from tests import mobio_shaped
 
@@ -265,7 +259,7 @@ def test_fixed_positions_with_exchanged_eyes(tmp_path: Path) -> None:
 
 def test_lfw_serves_the_pairs(tmp_path: Path) -> None:
     database = LFWDatabase(
-        original_directory=write_lfw(tmp_path / "lfw"), fixed_positions=ALIGNED_POSITIONS
+        original_directory=write_lfw(tmp_path / "lfw"), fixed_positions=INSIGHTFACE_EYES
     )
     assert database.groups() == ["dev"]
     assert database.protocols() == ["view2"]
@@ -289,7 +283,7 @@ def test_lfw_serves_the_pairs(tmp_path: Path) -> None:
 
 def test_lfw_scores_every_pair_once(tmp_path: Path) -> None:
     database = LFWDatabase(
-        original_directory=write_lfw(tmp_path / "lfw"), fixed_positions=ALIGNED_POSITIONS
+        original_directory=write_lfw(tmp_path / "lfw"), fixed_positions=INSIGHTFACE_EYES
     )
     rows = score_rows(database, "dev", tmp_path / "scores")
     assert list(rows[0]) == [
@@ -310,22 +304,22 @@ def test_lfw_scores_every_pair_once(tmp_path: Path) -> None:
 
 def test_lfw_sample_is_pickled_and_loads(tmp_path: Path) -> None:
     root = write_lfw(tmp_path / "lfw")
-    database = LFWDatabase(original_directory=root, fixed_positions=ALIGNED_POSITIONS)
+    database = LFWDatabase(original_directory=root, fixed_positions=INSIGHTFACE_EYES)
     for served in (database.references()[1], database.probes()[1]):
         copied = pickle.loads(pickle.dumps(served))
         (sample,) = copied.samples
         path = root / "all_images" / f"{sample.key}.jpg"
         expected = np.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
         np.testing.assert_array_equal(sample.data, expected)
-        assert sample.annotations == ALIGNED_POSITIONS
-        assert sample.annotations is not ALIGNED_POSITIONS
+        assert sample.annotations == INSIGHTFACE_EYES
+        assert sample.annotations is not INSIGHTFACE_EYES
 
 
 def test_lfw_truncated_image_is_named_on_loading(tmp_path: Path) -> None:
     root = write_lfw(tmp_path / "lfw")
     path = root / "all_images" / "Ada_A" / "Ada_A_0001.jpg"
     path.write_bytes(path.read_bytes()[:-60])
-    database = LFWDatabase(original_directory=root, fixed_positions=ALIGNED_POSITIONS)
+    database = LFWDatabase(original_directory=root, fixed_positions=INSIGHTFACE_EYES)
     with pytest.raises(
         ValueError, match=r"truncated or damaged image .*Ada_A_0001\.jpg .*restore or remove"
     ):
@@ -336,12 +330,12 @@ def test_lfw_truncated_image_is_named_on_loading(tmp_path: Path) -> None:
 def test_lfw_passes_through_bobs_cropper(tmp_path: Path, fixed: bool) -> None:
     """A cropper built with or without fixed positions finds what it needs on the samples."""
     database = LFWDatabase(
-        original_directory=write_lfw(tmp_path / "lfw"), fixed_positions=ALIGNED_POSITIONS
+        original_directory=write_lfw(tmp_path / "lfw"), fixed_positions=INSIGHTFACE_EYES
     )
     transformer = embedding_transformer(
         (112, 112),
         "passthrough",
-        ALIGNED_POSITIONS,
+        INSIGHTFACE_EYES,
         fixed_positions=database.fixed_positions if fixed else None,
     )
     (cropped,) = transformer.transform(database.references()[:1])
@@ -352,16 +346,16 @@ def test_lfw_settings_are_read_when_constructed(tmp_path: Path, rc) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"got none; .*bob config set bob\.bio\.face\.lfw\.directory PATH"
     ):
-        LFWDatabase(fixed_positions=ALIGNED_POSITIONS)
+        LFWDatabase(fixed_positions=INSIGHTFACE_EYES)
     rc("bob.bio.face.lfw.directory", write_lfw(tmp_path / "lfw"))
-    assert len(LFWDatabase(fixed_positions=ALIGNED_POSITIONS).probes()) == 3
+    assert len(LFWDatabase(fixed_positions=INSIGHTFACE_EYES).probes()) == 3
 
 
 def test_lfw_extension_of_the_settings(tmp_path: Path, rc) -> None:
     root = write_lfw(tmp_path / "lfw")
     rc("bob.bio.face.lfw.extension", ".png")
     with pytest.raises(FileNotFoundError, match=r"5 of 5 missing .*Ada_A_0001\.png"):
-        LFWDatabase(original_directory=root, fixed_positions=ALIGNED_POSITIONS)
+        LFWDatabase(original_directory=root, fixed_positions=INSIGHTFACE_EYES)
 
 
 def write_annotations(root: Path, ending: str, text: str) -> Path:
@@ -460,19 +454,19 @@ def test_pairs_are_read_as_written(pairs: list[tuple[tuple[str, int], tuple[str,
 def test_lfw_malformed_pairs(tmp_path: Path, line: str, text: str) -> None:
     root = write_lfw(tmp_path / "lfw", (*PAIRS[:4], line))
     with pytest.raises(ValueError, match=text):
-        LFWDatabase(original_directory=root, fixed_positions=ALIGNED_POSITIONS)
+        LFWDatabase(original_directory=root, fixed_positions=INSIGHTFACE_EYES)
 
 
 def test_lfw_pairs_without_header(tmp_path: Path) -> None:
     root = write_lfw(tmp_path / "lfw", PAIRS[1:])
     with pytest.raises(ValueError, match=r"begin with the number of folds.*line 1 of"):
-        LFWDatabase(original_directory=root, fixed_positions=ALIGNED_POSITIONS)
+        LFWDatabase(original_directory=root, fixed_positions=INSIGHTFACE_EYES)
 
 
 def test_lfw_pairs_with_the_ends_of_another_system(tmp_path: Path) -> None:
     root = write_lfw(tmp_path / "lfw")
     (root / "view2" / "pairs.txt").write_bytes("\r\n".join((*PAIRS, "", "")).encode())
-    database = LFWDatabase(original_directory=root, fixed_positions=ALIGNED_POSITIONS)
+    database = LFWDatabase(original_directory=root, fixed_positions=INSIGHTFACE_EYES)
     assert sum(len(s.references) for s in database.probes()) == 4
 
 
@@ -486,7 +480,7 @@ def test_lfw_pairs_with_the_ends_of_another_system(tmp_path: Path) -> None:
 def test_lfw_pairs_of_missing_images(tmp_path: Path, line: str, text: str) -> None:
     root = write_lfw(tmp_path / "lfw", (*PAIRS[:4], line))
     with pytest.raises(FileNotFoundError, match=text):
-        LFWDatabase(original_directory=root, fixed_positions=ALIGNED_POSITIONS)
+        LFWDatabase(original_directory=root, fixed_positions=INSIGHTFACE_EYES)
 
 
 def test_lfw_other_refusals(tmp_path: Path) -> None:
@@ -500,7 +494,7 @@ def test_lfw_other_refusals(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"`pairs` must be .*view2/pairs\.txt; "):
         LFWDatabase(original_directory=tmp_path / "empty")
     database = LFWDatabase(
-        original_directory=write_lfw(tmp_path / "lfw"), fixed_positions=ALIGNED_POSITIONS
+        original_directory=write_lfw(tmp_path / "lfw"), fixed_positions=INSIGHTFACE_EYES
     )
     with pytest.raises(ValueError, match="`group` must be one of 'dev', got 'eval'"):
         database.probes("eval")
@@ -509,7 +503,7 @@ def test_lfw_other_refusals(tmp_path: Path) -> None:
 @pytest.mark.realfaces
 def test_lfw_folds_1_to_5(shared_data: Path, tmp_path: Path) -> None:
     database = LFWDatabase(
-        original_directory=shared_data / "lfw-folds-1-5", fixed_positions=ALIGNED_POSITIONS
+        original_directory=shared_data / "lfw-folds-1-5", fixed_positions=INSIGHTFACE_EYES
     )
     references, probes = database.references(), database.probes()
     check_keys(references)
@@ -582,7 +576,7 @@ def test_mobio_columns_and_samples(mobio: tuple[Path, Path], tmp_path: Path) -> 
     sample = pickle.loads(pickle.dumps(database.probes()[3])).samples[0]
     expected = np.asarray(Image.open(images / f"{sample.key}.png")).transpose(2, 0, 1)
     np.testing.assert_array_equal(sample.data, expected)
-    assert sample.annotations == ALIGNED_POSITIONS
+    assert sample.annotations == INSIGHTFACE_EYES
     assert not hasattr(sample, "leye_x")
 
 
@@ -742,11 +736,11 @@ def test_folder_annotations(tmp_path: Path) -> None:
     expected = {"reye": (1.0, 2.0), "leye": (3.5, 4.0)}
     assert FolderDatabase(root).probes()[0].samples[0].annotations == expected
 
-    fixed = FolderDatabase(root, fixed_positions=ALIGNED_POSITIONS)
-    assert fixed.fixed_positions == ALIGNED_POSITIONS
-    assert fixed.probes()[0].samples[0].annotations == ALIGNED_POSITIONS
+    fixed = FolderDatabase(root, fixed_positions=INSIGHTFACE_EYES)
+    assert fixed.fixed_positions == INSIGHTFACE_EYES
+    assert fixed.probes()[0].samples[0].annotations == INSIGHTFACE_EYES
     with pytest.raises(ValueError, match=r"must be None beside `fixed_positions`"):
-        FolderDatabase(root, fixed_positions=ALIGNED_POSITIONS, annotations=table)
+        FolderDatabase(root, fixed_positions=INSIGHTFACE_EYES, annotations=table)
 
     table.write_text(header + "".join(rows[:3]))
     with pytest.raises(ValueError, match=r"without 1 of 4 \(first: bo/1\.png\)"):
@@ -802,13 +796,13 @@ def test_demo_has_the_semantics_of_a_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         archive.extractall(tmp_path / "unpacked")
     demo = DemoDatabase(path)
-    folder = FolderDatabase(tmp_path / "unpacked", fixed_positions=ALIGNED_POSITIONS)
+    folder = FolderDatabase(tmp_path / "unpacked", fixed_positions=INSIGHTFACE_EYES)
     for ask in ("references", "probes", "all_samples"):
         for ours, theirs in zip(getattr(demo, ask)(), getattr(folder, ask)(), strict=True):
             assert (ours.key, ours.subject_id) == (theirs.key, theirs.subject_id)
     for ours, theirs in zip(demo.all_samples(), folder.all_samples(), strict=True):
         np.testing.assert_array_equal(ours.data, theirs.data)
-        assert ours.annotations == theirs.annotations == ALIGNED_POSITIONS
+        assert ours.annotations == theirs.annotations == INSIGHTFACE_EYES
     for name in ("fixed_positions", "score_all_vs_all", "annotation_type", "protocol"):
         assert getattr(demo, name) == getattr(folder, name)
 

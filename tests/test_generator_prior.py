@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from bob_recon_plugin.attack import chain
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase
+from bob_recon_plugin.database import FolderDatabase
 from bob_recon_plugin.decoders import (
     GeneratorPrior,
     LinearDecoder,
@@ -30,9 +30,9 @@ from bob_recon_plugin.decoders import (
     mobilestylegan,
     save,
 )
-from bob_recon_plugin.decoders.card import FFHQ_POSITIONS
 from bob_recon_plugin.decoders.mobilestylegan import LAYERS, STYLE_SIZE, upsampled
 from bob_recon_plugin.faces.dataset import FaceDataset
+from bob_recon_plugin.images import INSIGHTFACE_EYES
 from bob_recon_plugin.images.crop import EyeCropper
 from bob_recon_plugin.images.geometry import FFHQ_EYES
 from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
@@ -117,7 +117,7 @@ def centre_of_dot(face: np.ndarray, near: tuple[float, float]) -> tuple[float, f
 
 
 @pytest.mark.parametrize(
-    "positions", [FFHQ_POSITIONS, {"reye": (40.0, 30.0), "leye": (44.0, 80.0)}]
+    "positions", [INSIGHTFACE_EYES, {"reye": (40.0, 30.0), "leye": (44.0, 80.0)}]
 )
 def test_the_eyes_of_a_face_lie_where_they_should(drawn, positions):
     face = GeneratorPrior(SIZE, positions).eval()(torch.zeros(1, SIZE))[0].detach().numpy()
@@ -130,7 +130,7 @@ def test_a_face_is_the_crop_of_the_portrait(drawn):
     x = torch.randn(1, SIZE)
     portrait = (255 * decoder.portraits(x)[0]).round().to(torch.uint8).numpy()
     assert portrait.shape == (3, 1024, 1024)
-    cut = EyeCropper(dict(FFHQ_POSITIONS), (112, 112)).transform(portrait, FFHQ_EYES)
+    cut = EyeCropper(dict(INSIGHTFACE_EYES), (112, 112)).transform(portrait, FFHQ_EYES)
     face = 255 * decoder(x)[0].detach().numpy()
     assert np.abs(cut - face).mean() < 1  # by area there, by whole pixels here
     assert np.abs(cut[:, :, ::-1] - face).mean() > 10
@@ -238,7 +238,7 @@ def test_faces_and_portraits_of_a_file(drawn, checkpoint):
     embeddings = np.random.default_rng(0).normal(size=(3, SIZE)).astype(np.float32)
     plain = FaceReconstructor(checkpoint, "a", device="cpu")
     assert plain.transform(embeddings).shape == (3, 3, 112, 112)
-    assert plain.card().positions == FFHQ_POSITIONS
+    assert plain.card().positions == INSIGHTFACE_EYES
     whole = pickle.loads(pickle.dumps(plain.set_params(portraits=True)))
     pictures = whole.transform(embeddings)
     assert (pictures.shape, pictures.dtype) == ((3, 3, 1024, 1024), np.uint8)
@@ -266,8 +266,8 @@ def test_portraits_enter_at_the_camera(drawn, dataset, tmp_path):
     path = save(tmp_path / "p.safetensors", moved(GeneratorPrior()), card)
     with zipfile.ZipFile(DEMO) as archive:
         archive.extractall(tmp_path / "people", archive.namelist()[:8])
-    database = FolderDatabase(tmp_path / "people", fixed_positions=ALIGNED_POSITIONS)
-    system = bob_pipeline("arcface-mbf", None, ALIGNED_POSITIONS)
+    database = FolderDatabase(tmp_path / "people", fixed_positions=INSIGHTFACE_EYES)
+    system = bob_pipeline("arcface-mbf", None, INSIGHTFACE_EYES)
     context = {"pipeline": system, "database": database, "decoder": str(path), "portraits": True}
     attack = chain.attack(context | {"attacks": ("type1",)})
     assert attack.identity["decoder"]["portraits"] is True

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bob.bio.base.pipelines import PipelineSimple
-from sklearn.base import BaseEstimator, TransformerMixin
 
 from bob_recon_plugin.attack.pipeline import AttackPipeline
 from bob_recon_plugin.common.record import StaleOutputError
+from bob_recon_plugin.common.template_steps import TemplateStep
 from bob_recon_plugin.evaluation.run_folder import open_run
 from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from tests import toy
@@ -115,20 +115,18 @@ def test_embeddings_are_kept_for_other_runs(checkpoint, tmp_path, monkeypatch):
     assert not [n for s, n in seen if s == 1]
 
 
-class Doubled(TransformerMixin, BaseEstimator):
+class Doubled(TemplateStep):
     """What an attacker may do to stolen templates, told by its parameters."""
 
     def __init__(self, factor: float = 2.0):
         self.factor = factor
 
-    def transform(self, X):
+    def transform(self, X, subjects=None):
         return self.factor * X
 
 
 class OfSubjects(Doubled):
     """One that must know whose templates they are."""
-
-    needs_subjects = True
 
     def transform(self, X, subjects):
         assert len(X) == len(subjects)

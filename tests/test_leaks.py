@@ -21,7 +21,8 @@ from sklearn.linear_model import LinearRegression
 
 from bob_recon_plugin import recognizers
 from bob_recon_plugin.attack.chain import shipped_decoder
-from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase
+from bob_recon_plugin.database import FolderDatabase
+from bob_recon_plugin.images import INSIGHTFACE_EYES
 from bob_recon_plugin.inversion.damage import NoisyLeak, PartialLeak, QuantizedLeak
 from tests.benchmarks import fast_attack, leaks
 from tests.faces import DEMO, prepared, prepared_embeddings
@@ -258,7 +259,7 @@ def people(tmp_path) -> FolderDatabase:
         for name in archive.namelist()[:16]:
             if not name.endswith("3.webp"):
                 archive.extract(name, tmp_path / "people")
-    return FolderDatabase(tmp_path / "people", fixed_positions=ALIGNED_POSITIONS)
+    return FolderDatabase(tmp_path / "people", fixed_positions=INSIGHTFACE_EYES)
 
 
 def test_the_table_begins_with_the_attack_on_whole_templates(people, tmp_path, monkeypatch):

@@ -24,8 +24,9 @@ from PIL import Image
 
 from bob_recon_plugin.attack.checkpoints import Checkpoints
 from bob_recon_plugin.attack.contact_sheet import ContactSheet
+from bob_recon_plugin.attack.gallery import Gallery, as_vectors
 from bob_recon_plugin.attack.pipeline import AttackPipeline
-from bob_recon_plugin.attack.presenting import Gallery, Presenter, as_vectors
+from bob_recon_plugin.attack.presenting import Presenter
 from bob_recon_plugin.attack.system import System
 from bob_recon_plugin.attack.tasks import Packed
 from bob_recon_plugin.common.record import StaleOutputError

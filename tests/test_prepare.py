@@ -19,16 +19,16 @@ from PIL import Image
 
 from bob_recon_plugin.cli import recon
 from bob_recon_plugin.common.threads import map_ahead
-from bob_recon_plugin.database import ALIGNED_POSITIONS
 from bob_recon_plugin.faces import prepare as preparing
 from bob_recon_plugin.faces import shards as shard_maker
 from bob_recon_plugin.faces.dataset import FaceDataset
 from bob_recon_plugin.faces.prepare import load_client, prepare
 from bob_recon_plugin.faces.shards import FaceCutter, as_rgb
 from bob_recon_plugin.faces.sources import open_source
+from bob_recon_plugin.images import BOB_EYES, INSIGHTFACE_EYES
 from bob_recon_plugin.images.crop import EyeCropper, ffhq_eyes
 from bob_recon_plugin.images.geometry import similarity
-from bob_recon_plugin.recognizers import BOB_POSITIONS, RecognizerTransformer, from_onnx
+from bob_recon_plugin.recognizers import RecognizerTransformer, from_onnx
 from tests.faces import DEMO, demo_faces
 from tests.test_recognizers import write_onnx
 
@@ -102,7 +102,7 @@ def test_the_embeddings_are_those_of_the_recogniser(folder, faces, embeddings):
     card = found.about
     assert (card.recognizer, card.embedding_size, card.crop) == (MBF, 512, "aligned")
     assert card.recognizer_sha256.startswith("9cc6e4a7")
-    assert (card.image_size, card.positions) == ((112, 112), ALIGNED_POSITIONS)
+    assert (card.image_size, card.positions) == ((112, 112), INSIGHTFACE_EYES)
     assert (card.source, card.n, card.bad) == (str(folder), N, 0)
 
 
@@ -191,7 +191,7 @@ def centres(face: np.ndarray) -> dict[str, tuple[float, float]]:
 
 
 @pytest.mark.parametrize("side", [1024, 512, 256, 128])
-@pytest.mark.parametrize("positions", [ALIGNED_POSITIONS, BOB_POSITIONS])
+@pytest.mark.parametrize("positions", [INSIGHTFACE_EYES, BOB_EYES])
 def test_the_ffhq_crop_puts_the_eyes_where_they_must_be(side, positions):
     image = dotted(side, ffhq_eyes((side, side)), radius=side / 64)
     face = FaceCutter("ffhq", (112, 112), positions)(Sample(image, key="x"))
@@ -212,18 +212,18 @@ def test_the_eyes_of_a_scaled_copy_are_those_of_the_image():
 def test_an_oblique_face_is_turned_upright():
     eyes = {"reye": (260.0, 150.0), "leye": (200.0, 330.0)}
     image = dotted(480, eyes, radius=8)
-    face = EyeCropper(BOB_POSITIONS, (112, 112)).transform(image, eyes)
+    face = EyeCropper(BOB_EYES, (112, 112)).transform(image, eyes)
     found = centres(face)
     for eye in ("reye", "leye"):
-        np.testing.assert_allclose(found[eye], BOB_POSITIONS[eye], atol=0.1)
+        np.testing.assert_allclose(found[eye], BOB_EYES[eye], atol=0.1)
 
 
 def test_fine_texture_becomes_grey_and_not_noise():
     board = 255 * (np.indices((1024, 1024)).sum(axis=0) % 2).astype(np.uint8)
     image = np.repeat(board[None], 3, axis=0)
     eyes = ffhq_eyes((1024, 1024))
-    ours = EyeCropper(ALIGNED_POSITIONS, (112, 112)).transform(image, eyes)
-    bobs = FaceEyesNorm(ALIGNED_POSITIONS, (112, 112)).transform(image, eyes)
+    ours = EyeCropper(INSIGHTFACE_EYES, (112, 112)).transform(image, eyes)
+    bobs = FaceEyesNorm(INSIGHTFACE_EYES, (112, 112)).transform(image, eyes)
     inside = (slice(None), slice(8, -8), slice(8, -8))
     np.testing.assert_allclose(ours[inside], 127.5, atol=1.5)
     assert bobs[inside].std() > 10  # why Bob's cropper is not used for large images
@@ -233,7 +233,7 @@ def test_on_a_smooth_image_the_crop_is_bobs_but_for_the_pixels_it_rounds_to():
     noise = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 255, (300, 300, 3)), (0, 0), 12)
     noise = (127 + 8 * (noise - noise.mean())).clip(0, 255).astype(np.uint8)
     image = np.ascontiguousarray(noise.transpose(2, 0, 1))
-    croppers = EyeCropper(BOB_POSITIONS, (112, 112)), FaceEyesNorm(BOB_POSITIONS, (112, 112))
+    croppers = EyeCropper(BOB_EYES, (112, 112)), FaceEyesNorm(BOB_EYES, (112, 112))
     # same scale: nothing is rounded, nothing interpolated
     eyes = {"reye": (140.0, 134.0), "leye": (140.0, 166.0)}
     np.testing.assert_array_equal(*(cropper.transform(image, eyes) for cropper in croppers))
@@ -272,7 +272,7 @@ def test_similarity_moves_both_points_and_keeps_angles():
     ],
 )
 def test_eyes_that_cannot_be_are_told(image, eyes, told):
-    cut = FaceCutter("annotations", (112, 112), BOB_POSITIONS)
+    cut = FaceCutter("annotations", (112, 112), BOB_EYES)
     sample = Sample(np.zeros((3, *image), np.uint8), key="x", annotations=eyes)
     with pytest.raises(ValueError, match=told):
         cut(sample)
@@ -333,7 +333,7 @@ def test_eyes_come_from_a_table(tmp_path, faces, tiny):
     padded = np.pad(faces[:5], ((0, 0), (0, 0), (20, 0), (30, 0)))
     for i, image in enumerate(padded):
         save(root / f"{i}.png", image)
-    (ry, rx), (ly, lx) = ALIGNED_POSITIONS["reye"], ALIGNED_POSITIONS["leye"]
+    (ry, rx), (ly, lx) = INSIGHTFACE_EYES["reye"], INSIGHTFACE_EYES["leye"]
     lines = ["path,reye_y,reye_x,leye_y,leye_x"]
     lines += [f"{i}.png,{ry + 20},{rx + 30},{ly + 20},{lx + 30}" for i in range(3)]
     lines += [f"3.png,{ry + 20},{rx + 30},{ly + 20},900"]
@@ -520,7 +520,7 @@ def test_a_compressed_archive_is_for_one_process(tmp_path, folder, tiny):
 
 def test_generated_faces_tell_what_they_are_and_where_their_eyes_are(tmp_path, faces, tiny):
     save(tmp_path / "nobody/000/000000.png", faces[0])
-    manifest = {"about": "nobody at all", "positions": ALIGNED_POSITIONS}
+    manifest = {"about": "nobody at all", "positions": INSIGHTFACE_EYES}
     (tmp_path / f"nobody/{preparing.MANIFEST}").write_text(json.dumps(manifest))
     assert prepare("nobody", tiny, "out").about == "nobody at all"
     with pytest.raises(ValueError, match=r"eyes of arcface-iresnet50 at .*synthesize them with"):

@@ -27,11 +27,12 @@ from sklearn.linear_model import Ridge
 
 from bob_recon_plugin.attack.chain import shipped_decoder
 from bob_recon_plugin.attack.comparison import Comparison
+from bob_recon_plugin.attack.gallery import as_vectors
 from bob_recon_plugin.attack.options import AttackOptions
 from bob_recon_plugin.attack.pipeline import AttackPipeline
-from bob_recon_plugin.attack.presenting import as_vectors
-from bob_recon_plugin.database import ALIGNED_POSITIONS, FolderDatabase
+from bob_recon_plugin.database import FolderDatabase
 from bob_recon_plugin.decoders import ModelCard
+from bob_recon_plugin.images import INSIGHTFACE_EYES
 from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.protection import (
     BioHashing,
@@ -646,7 +647,7 @@ def test_the_table_is_of_the_fast_attack_and_keeps_what_it_decoded(tmp_path, mon
     with zipfile.ZipFile(DEMO) as archive:
         for name in archive.namelist()[:16]:  # four people
             archive.extract(name, tmp_path / "people")
-    database = FolderDatabase(tmp_path / "people", fixed_positions=ALIGNED_POSITIONS)
+    database = FolderDatabase(tmp_path / "people", fixed_positions=INSIGHTFACE_EYES)
     protocol = fast_attack.read_protocol(database)
     system = fast_attack.System("arcface-mbf", protocol)
     enrolled = system.enrolled()

@@ -12,9 +12,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from bob_recon_plugin.attack.knowledge import Part
 from bob_recon_plugin.common.description import describe_database
 from bob_recon_plugin.database import DemoDatabase
-from bob_recon_plugin.decoders.card import FFHQ_POSITIONS
 from bob_recon_plugin.evaluation import quality
 from bob_recon_plugin.evaluation.source_images import Originals, aligned, reopen, source_of
+from bob_recon_plugin.images import INSIGHTFACE_EYES
 from bob_recon_plugin.images.geometry import FFHQ_EYES
 from bob_recon_plugin.recognizers import get, names
 from tests import toy
@@ -133,7 +133,7 @@ def test_originals_are_the_images_behind_templates() -> None:
 def test_originals_do_not_alias() -> None:
     """Fine texture of a large image becomes grey, at a tenth of its size, and not noise."""
     board = 255 * (np.indices((1024, 1024)).sum(axis=0) % 2).astype(np.uint8)
-    found = aligned(board, FFHQ_EYES, FFHQ_POSITIONS, (112, 112))
+    found = aligned(board, FFHQ_EYES, INSIGHTFACE_EYES, (112, 112))
     assert found.aligned
     np.testing.assert_allclose(found.image[:, 8:-8, 8:-8], 127.5, atol=1.5)
 
@@ -150,7 +150,7 @@ def test_originals_do_not_alias() -> None:
 )
 def test_an_image_without_eyes_is_whole_and_not_aligned(eyes: dict[str, object] | None) -> None:
     image = np.full((3, 30, 60), 80, dtype=np.uint8)
-    found = aligned(image, eyes, FFHQ_POSITIONS, (112, 112))
+    found = aligned(image, eyes, INSIGHTFACE_EYES, (112, 112))
     assert not found.aligned
     # as wide as the frame and half as high, in the middle of white
     assert (found.image[:, 30:82] == 80).all()
@@ -159,7 +159,7 @@ def test_an_image_without_eyes_is_whole_and_not_aligned(eyes: dict[str, object] 
 
 def test_a_small_face_is_enlarged() -> None:
     eyes = {"reye": (10.0, 10.0), "leye": (10.0, 14.0)}
-    assert aligned(np.zeros((3, 30, 30)), eyes, FFHQ_POSITIONS, (112, 112)).aligned
+    assert aligned(np.zeros((3, 30, 30)), eyes, INSIGHTFACE_EYES, (112, 112)).aligned
 
 
 def test_an_image_that_is_gone_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,10 @@ def test_the_table_of_readme(shared_data, tmp_path, monkeypatch):
         pytest.skip(f"needs LFW view 2, folds 1-5, aligned, in {faces}")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lfw.py").write_text(
-        "from bob_recon_plugin.database import ALIGNED_POSITIONS, LFWDatabase\n"
+        "from bob_recon_plugin.database import LFWDatabase\n"
+        "from bob_recon_plugin.images import INSIGHTFACE_EYES\n"
         f"database = LFWDatabase(original_directory={str(faces)!r}, "
-        "fixed_positions=ALIGNED_POSITIONS)\n"
+        "fixed_positions=INSIGHTFACE_EYES)\n"
     )
     chain = ["lfw.py", "arcface-mbf", "recon", "--no-dask", "-m", "-o", "out"]
     done = CliRunner().invoke(pipeline_simple, chain)

@@ -993,7 +993,7 @@ def test_unknown_transformer_is_its_class():
 # -- Bob's pipeline --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("positions", [recognizers.ALIGNED_POSITIONS, recognizers.BOB_POSITIONS])
+@pytest.mark.parametrize("positions", [recognizers.INSIGHTFACE_EYES, recognizers.BOB_EYES])
 def test_face_annotated_with_the_crop_positions_passes_bobs_cropper_unchanged(positions):
     image = np.random.default_rng(0).integers(0, 256, (3, 112, 112), dtype=np.uint8)
     cropper = FaceCrop((112, 112), positions, color_channel="rgb", dtype="float64")

@@ -14,13 +14,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.database import load_image
 from bob_recon_plugin.faces import generator, synthesize
 from bob_recon_plugin.faces.dataset import FaceDataset
 from bob_recon_plugin.faces.prepare import prepare
+from bob_recon_plugin.images import BOB_EYES, load_image
 from bob_recon_plugin.images.crop import EyeCropper
 from bob_recon_plugin.images.geometry import FFHQ_EYES
-from bob_recon_plugin.recognizers import BOB_POSITIONS
 from tests.faces import DEMO
 
 
@@ -90,7 +89,7 @@ def test_psi_pulls_towards_the_average_face():
 def test_faces_are_aligned_for_the_recogniser_that_is_named():
     draw(1, "mbf")
     draw(1, "r100", recognizer="arcface-iresnet100")
-    for name, (y, x) in (("mbf", (51.6963, 38.2946)), ("r100", BOB_POSITIONS["reye"])):
+    for name, (y, x) in (("mbf", (51.6963, 38.2946)), ("r100", BOB_EYES["reye"])):
         face = load_image(f"{name}/000/000000.png").astype(float)
         assert face.shape == (3, 112, 112)
         weight = (face - face[:, :1, :1]).sum(axis=0)
@@ -207,5 +206,5 @@ def test_the_real_generator_draws_the_people_of_the_demo():
     assert np.abs(face[:, :, ::-1] - shipped).mean() > 20  # its mirror image is another
     image = draws.generator.image(draws.style())
     assert (image.shape, image.dtype) == ((3, 1024, 1024), np.uint8)
-    again = EyeCropper(BOB_POSITIONS, (112, 112)).transform(image, FFHQ_EYES)
+    again = EyeCropper(BOB_EYES, (112, 112)).transform(image, FFHQ_EYES)
     assert again.std() > 20

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from clapper.rc import UserDefaults
 
 from ..common.command import check_command
+from ..common.settings import setting
 from ..common.validation import InputError, InputTypeError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def shipped_decoder() -> Path:
 
 def decoder_for(recognizer: str | None, chosen: str | os.PathLike[str] | None) -> str:
     """Choose the decoder: the given one, else of the user's settings, else the shipped one."""
-    path = chosen or UserDefaults("bobrc.toml").get(f"{_RC_KEY}.{recognizer}")
+    path = chosen or setting(f"{_RC_KEY}.{recognizer}")
     if path is not None:
         return str(Path(path).expanduser())
     if recognizer == "arcface-mbf":
@@ -232,8 +232,7 @@ def _reconstructor(leaked: Any, options: ChainOptions) -> Any:
 
     system = identify(leaked.transformer)
     for step in options.leak:
-        if hasattr(step, "leads_to"):  # an adapter: to the embeddings of another model
-            system = step.leads_to(system)
+        system = step.leads_to(system)
     reconstructor: Any = FaceReconstructor(
         decoder_for(system.name, options.decoder),
         recognizer=system.name if system.sha256 else None,
@@ -277,14 +276,16 @@ def _check_protection(leaked: Any, options: ChainOptions) -> None:
 def _tell_if_replaced(attacked: Any) -> None:
     """Say so where Bob's --pipeline silently takes the place of the chain's."""
     context = click.get_current_context(silent=True)
+    if context is None:
+        return
+    parameters = context.params
 
     def tell() -> None:
-        if not attacked.ran and sys.exc_info()[0] is None and context.params.get("pipeline"):
+        if not attacked.ran and sys.exc_info()[0] is None and parameters.get("pipeline"):
             click.echo(
                 "Note: nothing was attacked: another pipeline took the place of `recon`. Put it "
                 "before `recon` in the chain, instead of behind --pipeline.",
                 err=True,
             )
 
-    if context is not None:
-        context.call_on_close(tell)
+    context.call_on_close(tell)

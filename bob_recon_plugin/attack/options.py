@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..common.template_steps import TemplateStep
 from ..common.validation import InputError, InputTypeError, one_of
+from ..evaluation.scores import ATTACKS
 from .failures import check_share
-from .presenting import ATTACKS, REENTRIES
+from .presenting import REENTRIES
 
 #: What Bob's own command and resources set in a chain, which no misspelt option is.
 _BOBS = {
@@ -35,10 +37,8 @@ class AttackOptions:
         image does, with the eye positions the decoder puts the eyes at; every
         safeguard of the system acts on it, and any pipeline can be attacked.
         "recognizer": behind the cropper, which must crop as the decoder does.
-    leak : sequence of transformers
-        Template steps: what the attacker makes of stolen templates before the decoder sees
-        them, in order; arrays of shape (n, d) to (n, e). One with ``needs_subjects`` is called
-        as ``transform(X, subjects)``, with the owners of the templates, a list of n str.
+    leak : sequence of TemplateStep
+        What the attacker makes of stolen templates before the decoder sees them, in order.
     batch_size : int
         Images, or templates, that go through a network at a time.
     part_size : int
@@ -65,7 +65,7 @@ class AttackOptions:
 
     attacks: tuple[str, ...] = ATTACKS
     reentry: str = "camera"
-    leak: tuple[Any, ...] = ()
+    leak: tuple[TemplateStep, ...] = ()
     batch_size: int = 64
     part_size: int = 128
     keep_faces: bool = True
@@ -85,7 +85,7 @@ class AttackOptions:
         one_of("reentry", self.reentry, REENTRIES)
         _sequence("leak", self.leak, "write `leak = []` for none.")
         for step in self.leak:
-            if not callable(getattr(step, "transform", None)):
+            if not isinstance(step, TemplateStep):
                 raise InputTypeError(
                     f"`leak` must hold template steps, got {step!r}; see "
                     "bob_recon_plugin.inversion and bob_recon_plugin.protection."

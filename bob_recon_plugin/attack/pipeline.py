@@ -31,9 +31,10 @@ from .checkpoints import Checkpoints
 from .effort import Clock
 from .failures import FILE_NAME as FAILURES
 from .failures import Tally
+from .gallery import Leaking
 from .knowledge import Threat
 from .options import AttackOptions
-from .presenting import Leaking, Presenter, injected_steps
+from .presenting import Presenter, injected_steps
 from .schedule import Schedule, ScheduledAttack
 from .score_files import merge
 from .system import System, check_eyes

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import whole_or_nothing
-
-ATTACK_COLUMN = "probe_attack_type"
+from ..evaluation.scores import ATTACK_COLUMN
 
 
 def licit_path(full: Path) -> Path:

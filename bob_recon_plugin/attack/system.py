@@ -261,10 +261,5 @@ def check_eyes(steps: Sequence[Any], sets: Iterable[SampleSet]) -> None:
         "annotator that finds them; put annotations.csv with the columns path, reye_y, reye_x, "
         "leye_y, leye_x into the folder, or, where all images are aligned copies, write "
         "`fixed_positions` into a Python file: `database = FolderDatabase(FOLDER, "
-        "fixed_positions=ALIGNED_POSITIONS)`."
+        "fixed_positions=INSIGHTFACE_EYES)`."
     )
-
-
-def positions_gap(one: dict[str, Any], other: dict[str, Any]) -> float:
-    """Largest distance along an axis between two pairs of eye positions, in pixels."""
-    return max(float(np.abs(np.subtract(one[eye], other[eye])).max()) for eye in ("reye", "leye"))

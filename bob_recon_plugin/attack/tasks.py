@@ -19,11 +19,13 @@ from typing import Any
 import cloudpickle
 from bob.pipelines import Sample, SampleSet
 
+from ..evaluation.scores import TYPE_I, TYPE_II
 from .checkpoints import Checkpoints
 from .comparison import Comparison
 from .effort import Clock
 from .failures import Failures
-from .presenting import TYPE_I, TYPE_II, Gallery, Leaking, Presenter, leaked_templates
+from .gallery import Gallery, Leaking, leaked_templates
+from .presenting import Presenter
 from .system import System
 
 REFERENCES, PROBES, BONA_FIDE = "references", "probes", "bona-fide"

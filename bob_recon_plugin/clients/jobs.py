@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..common.settings import setting
 from ..common.validation import InputError
 from ._start import count, environment, size, started
 
@@ -73,7 +74,6 @@ def slurm(
     """
     _on_path("sbatch", "Slurm")
     worker = _worker(cores, memory, gpus, options)
-    from clapper.rc import UserDefaults
     from dask_jobqueue import SLURMCluster
 
     lines = [f"--gres=gpu:{gpus}"] if gpus else []
@@ -84,7 +84,7 @@ def slurm(
         queue=queue,
         job_cpu=cores,
         walltime=walltime,
-        account=account or UserDefaults("bobrc.toml").get("slurm.account"),
+        account=account or setting("slurm.account"),
         interface=_interface(interface),
         job_extra_directives=[*lines, *directives],
         **worker,

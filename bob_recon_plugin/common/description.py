@@ -73,7 +73,7 @@ def _described(thing: Any, inside: tuple[int, ...]) -> Any:
 
 def _object(thing: Any, inside: tuple[int, ...]) -> Any:
     if isinstance(thing, _layers()):  # how Bob runs a step, not what the step does
-        return _described(thing.estimator, inside)
+        return _described(thing.estimator, inside)  # type: ignore[attr-defined]
     if isinstance(thing, FunctionType):
         cells = [cell.cell_contents for cell in thing.__closure__ or ()]
         return _code(thing) | ({"closure": _described(cells, inside)} if cells else {})

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ..common.validation import InputError
-from ..images.annotations import ALIGNED_POSITIONS
+from ..images.geometry import INSIGHTFACE_EYES
 from ..images.reading import load_member, open_archive
 from .first_enrolled import FirstEnrolledDatabase, group_by_subject
 from .left_out import LeftOut
@@ -27,7 +27,7 @@ class DemoDatabase(FirstEnrolledDatabase):
     ----------
     archive : str or Path, optional
         ZIP file with members ``<subject>/<index>.webp`` or ``.jpg``, eyes at
-        :data:`ALIGNED_POSITIONS`. Default: the one in the package.
+        :data:`INSIGHTFACE_EYES`. Default: the one in the package.
 
     Raises
     ------
@@ -53,13 +53,13 @@ class DemoDatabase(FirstEnrolledDatabase):
         super().__init__(
             {
                 subject: [
-                    Face(image, subject, partial(load_member, path, image), ALIGNED_POSITIONS)
+                    Face(image, subject, partial(load_member, path, image), INSIGHTFACE_EYES)
                     for image in images
                 ]
                 for subject, images in found.items()
             },
             source="archive",
             single_image="error",
-            fixed_positions=dict(ALIGNED_POSITIONS),
+            fixed_positions=dict(INSIGHTFACE_EYES),
         )
         self.archive = path

@@ -10,10 +10,8 @@ from typing import Any
 
 from ..common.json_files import check_types, parse
 from ..common.validation import InputError, InputTypeError
-
-#: Eyes, (y, x), in a 112 x 112 face aligned as FFHQ is.
-FFHQ_POSITIONS = {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}
-
+from ..images.geometry import INSIGHTFACE_EYES
+from ..recognizers import Identity
 
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("training_data", "preset", "judge", "licence", "decoder"), str),
@@ -21,10 +19,6 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("metrics", "versions"), dict),
     "seed": int | None,
 }
-
-
-def _ffhq_positions() -> dict[str, tuple[float, float]]:
-    return dict(FFHQ_POSITIONS)
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,9 @@ class ModelCard:
     embedding_size: int
     recognizer_sha256: str | None = None
     embedding_norm: float | None = None
-    positions: dict[str, tuple[float, float]] = field(default_factory=_ffhq_positions)
+    positions: dict[str, tuple[float, float]] = field(
+        default_factory=lambda: dict(INSIGHTFACE_EYES)
+    )
     training_data: str = ""
     preset: str = ""
     judge: str = ""
@@ -107,8 +103,13 @@ class ModelCard:
         check_types(self, _KINDS)
         object.__setattr__(self, "positions", _checked_positions(self.positions))
 
-    def judged_by(self) -> tuple[str, str | None] | None:
-        """Name and hash of the model whose gradients trained the decoder; None for no model.
+    @property
+    def inverts(self) -> Identity:
+        """The recognition model whose embeddings the decoder inverts."""
+        return Identity(self.recognizer, self.recognizer_sha256, self.embedding_size)
+
+    def judged_by(self) -> Identity | None:
+        """The model whose gradients trained the decoder; None for no model.
 
         Before judges were noted every training had the recogniser itself as its judge,
         and the linear decoder none.
@@ -116,8 +117,8 @@ class ModelCard:
         if self.judge == "none" or (not self.judge and self.decoder == "linear"):
             return None
         if not self.judge:
-            return self.recognizer, self.recognizer_sha256
-        return self.judge, self.judge_sha256
+            return self.inverts
+        return Identity(self.judge, self.judge_sha256)
 
     def to_json(self) -> str:
         """Return the card as one line of JSON.

@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..images.geometry import FFHQ_EYES, FFHQ_SIDE, Eyes, eye_points, similarity
-from .card import FFHQ_POSITIONS
+from ..images.geometry import FFHQ_EYES, FFHQ_SIDE, INSIGHTFACE_EYES, Eyes, eye_points, similarity
 from .inputs import SquareDecoder, flat_embeddings
 from .mobilestylegan import LAYERS, STYLE_SIZE, MobileStyleGAN, shared_generator
 
@@ -58,7 +57,7 @@ class GeneratorPrior(SquareDecoder):
     def __init__(
         self,
         embedding_size: int = 512,
-        positions: Eyes = FFHQ_POSITIONS,
+        positions: Eyes = INSIGHTFACE_EYES,
         output_size: int = 112,
     ):
         super().__init__(embedding_size, output_size)

@@ -11,7 +11,7 @@ import numpy as np
 from .lfw_folds import fold_of_rows
 from .metrics import OperatingPoint, Rate, evaluate, leading
 from .run_folder import Run
-from .scores import Comparisons, Scores
+from .scores import TYPE_I, TYPE_II, Comparisons, Scores
 from .statistics import (
     Curves,
     Folded,
@@ -22,8 +22,6 @@ from .statistics import (
     maximal_linkability,
     trace,
 )
-
-TYPE_I, TYPE_II = "type1", "type2"
 
 
 @dataclass(frozen=True)

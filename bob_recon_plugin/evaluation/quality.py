@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..attack.knowledge import Part, same_model
 from ..common.files import sha256
 from ..common.validation import InputError
 from ..common.weights_files import read_weights
-from ..decoders.card import FFHQ_POSITIONS
 from ..images.crop import EyeCropper
-from ..recognizers import RecognizerTransformer, get, names
+from ..images.geometry import INSIGHTFACE_EYES
+from ..images.ssim import ssim
+from ..recognizers import Identity, RecognizerTransformer, get, names
 from ..recognizers.weights import locate
-from ..training.losses import ssim
+from .run_folder import Part
 from .source_images import Positions
 
 _BATCH = 64
@@ -55,8 +55,8 @@ def second_recognizer(parts: Sequence[Part]) -> str | None:
 def part_of(name: str, parts: Sequence[Part]) -> Part | None:
     """First part that a recognition model took, None for none; hashes decide where known."""
     path = _weights(name) if name in names() else None
-    model = (name, None if path is None else sha256(path))
-    return next((part for part in parts if same_model(model, part[1:])), None)
+    model = Identity(name, None if path is None else sha256(path))
+    return next((part for part in parts if model.same_as(part.model)), None)
 
 
 def _weights(name: str) -> Path | None:
@@ -110,7 +110,7 @@ def measure(
         _lpips(originals, reconstructions),
     ]
     others = _others(range(len(originals)) if people is None else people)
-    positions = positions or FFHQ_POSITIONS
+    positions = positions or INSIGHTFACE_EYES
     return found + _identity(originals, reconstructions, recognizer, positions, others)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from ..common.files import inside
 from ..common.json_files import read as read_json
 from ..common.record import FILE_NAME
 from ..common.validation import InputError, MissingFileError
+from ..decoders import ModelCard
+from ..recognizers import Identity
 from .scores import Comparisons, check_groups, read
 
 _UNKNOWN = "not recorded"
@@ -183,3 +186,48 @@ def _record(folder: Path) -> Mapping[str, Any]:
             "run the pipeline again, or give the score file alone from another folder."
         ) from error
     return record
+
+
+class Part(NamedTuple):
+    """A recognition model that took part in a run, and what it did."""
+
+    role: str
+    model: Identity
+
+
+def took_part(record: Mapping[str, Any]) -> list[Part]:
+    """List every recognition model that took part in a run.
+
+    Parameters
+    ----------
+    record : mapping
+        Content of ``recon-run.json``; empty where there is none.
+
+    Returns
+    -------
+    list of Part
+        One for each part; a model that has several stands there several times.
+    """
+    identity, card = record.get("identity", {}), record.get("card", {})
+    leaked = identity.get("inverted", identity).get("recognizer", {})
+    parts = [
+        ("is under attack", _model(identity.get("recognizer", {}))),
+        ("made the stolen templates", _model(leaked)),
+    ]
+    if card.get("recognizer"):
+        decoder = ModelCard.from_json(json.dumps(card))
+        parts.append(("made the embeddings that the decoder inverts", decoder.inverts))
+        parts.append(("judged the decoder's training", decoder.judged_by()))
+        if "refinement" in identity:
+            parts.append(("refined the faces", decoder.inverts))
+    elif inverted := identity.get("decoder", {}).get("recognizer"):
+        parts.append(("made the embeddings that the decoder inverts", Identity(inverted)))
+    for adapter in record.get("adapters", []):
+        for side, what in (("source", "went into"), ("target", "came out of")):
+            role = f"made the embeddings that {what} the training of an adapter"
+            parts.append((role, Identity(adapter[side], adapter[f"{side}_sha256"])))
+    return [Part(role, model) for role, model in parts if model is not None]
+
+
+def _model(about: Mapping[str, Any]) -> Identity | None:
+    return Identity(str(about["name"]), about.get("sha256")) if about.get("name") else None

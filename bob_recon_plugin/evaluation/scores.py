@@ -18,6 +18,7 @@ import numpy as np
 from bob_recon_plugin.common.validation import InputError, existing_file
 
 ATTACK_COLUMN = "probe_attack_type"
+TYPE_I, TYPE_II = ATTACKS = ("type1", "type2")
 REQUIRED_COLUMNS = ("probe_subject_id", "bio_ref_subject_id", "score")
 TEMPLATE_COLUMNS = ("probe_template_id", "bio_ref_template_id")
 _BONA_FIDE = ("genuine", "impostor")

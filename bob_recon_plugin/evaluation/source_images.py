@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..common.validation import InputError
-from ..decoders.card import FFHQ_POSITIONS
 from ..images.crop import EyeCropper
+from ..images.geometry import INSIGHTFACE_EYES
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Originals:
     ) -> None:
         self.name = type(database).__name__
         self.size = (int(size[0]), int(size[1]))
-        self.positions = dict(positions or FFHQ_POSITIONS)
+        self.positions = dict(positions or INSIGHTFACE_EYES)
         self.fixed = getattr(database, "fixed_positions", None)
         self.samples: dict[str, Any] = {}
         for group in groups:

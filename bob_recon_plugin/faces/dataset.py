@@ -27,6 +27,7 @@ from ..common.files import whole_or_nothing
 from ..common.json_files import check_types, read
 from ..common.record import write_json
 from ..common.validation import InputError, existing_directory
+from ..recognizers import Identity
 
 CARD, BAD = "dataset.json", "bad.csv"
 _ONE_IN = 20  # faces are held out for validation
@@ -93,6 +94,11 @@ class DatasetCard:
             raise InputError(f"`positions` must hold reye and leye, got {self.positions!r}")
         object.__setattr__(self, "image_size", (int(height), int(width)))
         object.__setattr__(self, "positions", eyes)
+
+    @property
+    def recognition(self) -> Identity:
+        """The recognition model of the embeddings."""
+        return Identity(self.recognizer, self.recognizer_sha256, self.embedding_size)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..database import ALIGNED_POSITIONS
 from ..images.crop import EyeCropper
-from ..images.geometry import FFHQ_EYES
+from ..images.geometry import FFHQ_EYES, INSIGHTFACE_EYES
 from ..recognizers import RecognizerTransformer
 from .generator import Generator
 
@@ -35,7 +34,7 @@ class _Draws:
         self.generator = Generator()
         # once used for an average face, which is not needed; skipped, so that the people stay
         self.rng.standard_normal((2000, 512))
-        self.cropper = EyeCropper(dict(ALIGNED_POSITIONS), (112, 112))
+        self.cropper = EyeCropper(dict(INSIGHTFACE_EYES), (112, 112))
 
     def style(self) -> np.ndarray:
         return self.generator.styles(self.rng)[0]

@@ -12,9 +12,6 @@ from ..common.validation import InputError, InputTypeError
 
 Positions = dict[str, tuple[float, float]]
 
-#: Eyes as (y, x) of a 112 x 112 face in the FFHQ-like alignment of the demo faces and decoders.
-ALIGNED_POSITIONS: Positions = {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}
-
 _COLUMNS = ("path", "reye_y", "reye_x", "leye_y", "leye_x")
 
 

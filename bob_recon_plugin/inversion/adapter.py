@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,9 @@ from safetensors.numpy import save as serialize
 
 from ..common.files import whole_or_nothing
 from ..common.json_files import check_types, parse
-from ..common.rows import FixedTransformer, at_norm, embedding_rows
+from ..common.load_once import load_once
+from ..common.rows import at_norm, embedding_rows
+from ..common.template_steps import TemplateStep
 from ..common.validation import InputError, existing_file
 from ..recognizers import Identity
 
@@ -35,7 +35,6 @@ FORMAT_VERSION = "1"
 _VERSION_KEY = "bob_recon_plugin.adapter.format"
 _CARD_KEY = "bob_recon_plugin.adapter.card"
 _REMEDY = "give a file that `bob bio recon adapt` wrote."
-_LOADING = threading.Lock()
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("source", "target", "data"), str),
     **dict.fromkeys(("source_sha256", "target_sha256"), str | None),
@@ -153,7 +152,7 @@ def read_card(path: str | os.PathLike[str]) -> AdapterCard:
         return _card(file, path)
 
 
-class Adapter(FixedTransformer):
+class Adapter(TemplateStep):
     """Map embeddings of one recognition model to those of another.
 
     The estimator holds the path alone: the map is read when first needed, once
@@ -172,12 +171,12 @@ class Adapter(FixedTransformer):
         """Return the card of the file."""
         return read_card(self.path)
 
-    def leads_to(self, system: Identity) -> Identity:
+    def leads_to(self, model: Identity) -> Identity:  # type: ignore[override]
         """Tell which model the embeddings belong to that come out.
 
         Parameters
         ----------
-        system : Identity
+        model : Identity
             The model whose embeddings go in. One whose weights cannot be told
             (``sha256`` is None) passes.
 
@@ -192,15 +191,16 @@ class Adapter(FixedTransformer):
             decide where both are known, names otherwise.
         """
         card = self.card()
-        if system.sha256 is not None and not _same(card, system):
+        source = Identity(card.source, card.source_sha256, card.source_size)
+        if model.sha256 is not None and not source.same_as(model):
             raise InputError(
-                f"`adapter` must be made for {system.name} ({system.sha256}), got {self.path}, "
+                f"`adapter` must be made for {model.name} ({model.sha256}), got {self.path}, "
                 f"made for {card.source} ({card.source_sha256 or 'weights unknown'}); fit one for "
                 "this model with `bob bio recon adapt`."
             )
         return Identity(card.target, card.target_sha256, card.target_size)
 
-    def transform(self, X: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    def transform(self, X: object, subjects: Sequence[object] | None = None) -> np.ndarray:
         """Map embeddings.
 
         Parameters
@@ -220,32 +220,18 @@ class Adapter(FixedTransformer):
             As :func:`load`, and for embeddings of another type, shape or
             length, not finite, or zero.
         """
-        weight, bias, card = _shared(self.path)
+        weight, bias, card = _loaded(existing_file("adapter", Path(self.path), _REMEDY))
         return at_norm(self._rows(X), card.source_norm, card.source) @ weight + bias
 
     def _rows(self, X: object) -> np.ndarray:
-        card = _shared(self.path)[2]
+        card = _loaded(existing_file("adapter", Path(self.path), _REMEDY))[2]
         remedy = f"pass one embedding a row as {card.source} makes them."
         return embedding_rows("X", X, card.source_size, remedy)
 
 
-def _same(card: AdapterCard, system: Identity) -> bool:
-    if card.source_sha256 is None:
-        return system.name == card.source
-    return system.sha256 == card.source_sha256
-
-
-@lru_cache(maxsize=4)
-def _loaded(path: str, _modified: int, _size: int) -> tuple[np.ndarray, np.ndarray, AdapterCard]:
+@load_once
+def _loaded(path: Path) -> tuple[np.ndarray, np.ndarray, AdapterCard]:
     return load(path)
-
-
-def _shared(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, AdapterCard]:
-    """Load an adapter once a process, and again when its file changes."""
-    file = existing_file("adapter", Path(path), _REMEDY).resolve()
-    state = file.stat()
-    with _LOADING:  # threads that start together load one copy
-        return _loaded(str(file), state.st_mtime_ns, state.st_size)
 
 
 @contextmanager

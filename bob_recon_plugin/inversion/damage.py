@@ -21,20 +21,21 @@ from pathlib import Path
 import numpy as np
 from sklearn.covariance import ledoit_wolf
 
-from ..common.rows import FixedTransformer, embedding_rows, scale_factors
+from ..common.rows import embedding_rows, scale_factors
+from ..common.template_steps import TemplateStep
 from ..common.validation import InputError
 
 _MOST_BITS = 16
 
 
-class _Leak(FixedTransformer):
+class _Leak(TemplateStep):
     """Stolen templates of shape (n, d) to float32 of shape (n, d), row by row.
 
     Nothing is learnt from the rows, so batch size and order change nothing
     (but for rounding).
     """
 
-    def transform(self, X: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    def transform(self, X: object, subjects: Sequence[object] | None = None) -> np.ndarray:
         """Give what the decoder gets for each template.
 
         Parameters

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +12,27 @@ import numpy as np
 import torch
 
 from .. import decoders
+from ..common.devices import torch_device
 from ..common.files import sha256
+from ..common.load_once import load_once
 from ..common.rows import FixedTransformer, at_norm, embedding_rows
 from ..common.validation import InputError, existing_file
 from ..images.geometry import FFHQ_EYES, FFHQ_SIDE
+from ..recognizers import Identity
 
-_LOADING = threading.Lock()
 
-
-@lru_cache(maxsize=4)
-def _load(
-    path: str, modified: int, size: int, device: str
-) -> tuple[torch.nn.Module, decoders.ModelCard]:
+@load_once
+def _loaded(path: Path, device: torch.device) -> tuple[torch.nn.Module, decoders.ModelCard]:
     decoder, card = decoders.load(path, device)
     return decoders.for_inference(decoder), card
 
 
 def shared_decoder(
-    checkpoint: str | os.PathLike[str], device: str
+    checkpoint: str | os.PathLike[str], device: torch.device
 ) -> tuple[torch.nn.Module, decoders.ModelCard]:
-    """Return a decoder in its fastest form and its card.
-
-    A checkpoint is loaded once a process, and again when its file changes.
-    """
-    file = existing_file(
-        "checkpoint", Path(checkpoint), "give the path of a decoder written by decoders.save."
-    ).resolve()
-    state = file.stat()
-    with _LOADING:  # threads that start together load one copy
-        return _load(str(file), state.st_mtime_ns, state.st_size, device)
+    """Return a decoder in its fastest form and its card, loaded once a process."""
+    remedy = "give the path of a decoder written by decoders.save."
+    return _loaded(existing_file("checkpoint", Path(checkpoint), remedy), device)
 
 
 class FaceReconstructor(FixedTransformer):
@@ -175,7 +165,7 @@ class FaceReconstructor(FixedTransformer):
         remedy = f"pass one embedding a row as {card.recognizer} makes them."
         return embedding_rows("X", X, card.embedding_size, remedy)
 
-    def _ready(self) -> tuple[torch.nn.Module, decoders.ModelCard, str]:
+    def _ready(self) -> tuple[torch.nn.Module, decoders.ModelCard, torch.device]:
         if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
             raise InputError(
                 f"`batch_size` must be a positive integer, got {self.batch_size!r}; try 32."
@@ -194,33 +184,12 @@ class FaceReconstructor(FixedTransformer):
         return super()._more_tags() | {"bob_checkpoint_extension": ".png"}
 
 
-def torch_device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f'`device` must be "auto" or a torch device, got {name!r}; try "auto".'
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            f'`device` must be one that torch can use here, got {name!r} without CUDA; try "auto".'
-        )
-    return str(device)
-
-
 def _check_recognizer(card: decoders.ModelCard, name: str | None, digest: str | None) -> None:
-    """Hashes decide where both are known, names otherwise."""
-    remedy = "invert its own embeddings, or train a decoder for this one."
-    if digest is not None and card.recognizer_sha256 is not None:
-        if digest.lower() != card.recognizer_sha256:
-            raise InputError(
-                f"`recognizer_sha256` must be {card.recognizer_sha256} ({card.recognizer}), for "
-                f"which the checkpoint was made, got {digest} ({name or 'no name'}); {remedy}"
-            )
-    elif name is not None and name != card.recognizer:
+    given = Identity(name or card.recognizer, digest)
+    if not given.same_as(card.inverts):
+        known = card.recognizer_sha256 or "hash not known"
         raise InputError(
-            f"`recognizer` must be {card.recognizer!r}, for which the checkpoint was made, "
-            f"got {name!r}; {remedy}"
+            f"`recognizer` must be {card.recognizer} ({known}), for which the checkpoint was made, "
+            f"got {given.name} ({digest or 'hash not known'}); invert its own embeddings, or train "
+            "a decoder for this one."
         )

@@ -11,20 +11,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..attack.system import positions_gap
+from ..common.devices import torch_device
 from ..common.files import sha256
 from ..common.memory import keep_freed_memory
 from ..common.rows import FixedTransformer, at_norm, embedding_rows
 from ..common.validation import InputError, one_of
 from ..decoders import ModelCard
-from ..recognizers import Recognizer, get, shared_module, verified
+from ..images.geometry import same_place
+from ..recognizers import Identity, Recognizer, get, shared_module, verified
 from ..recognizers.jitter import moved
-from .reconstructor import shared_decoder, torch_device
+from .reconstructor import shared_decoder
 
 #: First step of what is moved: of an embedding's length, of the range of a pixel.
 _RATES = {"embedding": 0.05, "pixels": 0.004}
 _MOMENTA = (0.8, 0.95)  # of Adam: budgets are short
-_GAP = 0.5  # pixels between the eyes of decoder and recogniser
 
 
 class RefinedReconstructor(FixedTransformer):
@@ -275,7 +275,7 @@ class RefinedReconstructor(FixedTransformer):
         about = get(self.recognizer or card.recognizer)
         _check_identity(card, about, sha256(verified(about, self.weights)))
         _check_geometry(card, about, decoder)
-        return shared_module(about, self.weights, torch.device(device)), decoder
+        return shared_module(about, self.weights, device), decoder
 
     def _check_parameters(self) -> None:
         one_of("over", self.over, _SEARCHES)
@@ -385,11 +385,10 @@ def _check_count(name: str, value: Any) -> None:
 
 
 def _check_identity(card: ModelCard, about: Recognizer, digest: str) -> None:
-    """Hashes decide where the card has one, names otherwise."""
-    known = card.recognizer_sha256
-    if digest != known if known else about.name != card.recognizer:
+    if not Identity(about.name, digest).same_as(card.inverts):
+        known = card.recognizer_sha256 or "hash not known"
         raise InputError(
-            f"`recognizer` must be {card.recognizer} ({known or 'hash not known'}), for which the "
+            f"`recognizer` must be {card.recognizer} ({known}), for which the "
             f"checkpoint was made, got {about.name} ({digest}); refine with that one, or not."
         )
 
@@ -397,8 +396,7 @@ def _check_identity(card: ModelCard, about: Recognizer, digest: str) -> None:
 def _check_geometry(card: ModelCard, about: Recognizer, decoder: nn.Module) -> None:
     """The recogniser looks at faces as they leave the decoder, without a crop between."""
     places = about.cropped_positions
-    gap = positions_gap(card.positions, places)
-    if decoder.image_size != about.image_size or gap > _GAP:
+    if decoder.image_size != about.image_size or not same_place(card.positions, places):
         raise InputError(
             f"`checkpoint` must draw faces as {about.name} takes them, {about.image_size} pixels "
             f"with eyes at {places}, got {decoder.image_size} and {card.positions}; "

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..common.rows import FixedTransformer
+from ..common.template_steps import TemplateStep
 from ..common.validation import InputError, finite_matrix
 from .comparison import check
 from .estimates import estimate
@@ -16,7 +16,7 @@ from .scheme import Scheme
 from .similarity import unit
 
 
-class InvertProtection(FixedTransformer):
+class InvertProtection(TemplateStep):
     """Estimate the embeddings behind protected templates.
 
     The attacker knows the scheme, holds protected templates, and has no face
@@ -68,8 +68,6 @@ class InvertProtection(FixedTransformer):
     array([[6., 0., 8.]], dtype=float32)
     """
 
-    needs_subjects = True
-
     def __init__(
         self,
         scheme: Scheme,
@@ -92,7 +90,7 @@ class InvertProtection(FixedTransformer):
         """Make the inversion whose estimates a decoder's :class:`ModelCard` asks for."""
         return cls(scheme, scenario, seed, card.embedding_size, card.embedding_norm)
 
-    def transform(self, X: np.ndarray, subjects: Sequence[object] | None = None) -> np.ndarray:
+    def transform(self, X: object, subjects: Sequence[object] | None = None) -> np.ndarray:
         """Estimate embeddings.
 
         Parameters

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..common.rows import FixedTransformer, embedding_rows
+from ..common.rows import embedding_rows
+from ..common.template_steps import TemplateStep
 from ..common.validation import InputError
 from .comparison import SCENARIOS, check
 from .keys import places, subjects_key
 from .scheme import Scheme
 
 
-class ProtectTemplates(FixedTransformer):
+class ProtectTemplates(TemplateStep):
     """Protect embeddings, each under the key of its subject.
 
     With :class:`InvertProtection` behind it, it makes of an attacker's own faces what such
@@ -32,14 +33,12 @@ class ProtectTemplates(FixedTransformer):
     (2, 2)
     """
 
-    needs_subjects = True
-
     def __init__(self, scheme: Scheme, seed: int = 0):
         check(scheme, SCENARIOS[0])
         self.scheme = scheme
         self.seed = seed
 
-    def transform(self, X: np.ndarray, subjects: Sequence[object] | None = None) -> np.ndarray:
+    def transform(self, X: object, subjects: Sequence[object] | None = None) -> np.ndarray:
         """Protect embeddings.
 
         Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .bob_models import from_bob
 from .bob_pipeline import bob_pipeline
-from .description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
+from .description import Recognizer
 from .identity import Identity, identify
 from .loading import load_module
 from .registry import from_onnx, get, names
@@ -12,8 +12,6 @@ from .transformer import RecognizerTransformer, shared_module
 from .weights import verified
 
 __all__ = [
-    "ALIGNED_POSITIONS",
-    "BOB_POSITIONS",
     "Identity",
     "Recognizer",
     "RecognizerTransformer",

@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..common.validation import InputError, one_of
-
-#: Eye positions (y, x) of the FFHQ-like alignment that the decoders draw.
-ALIGNED_POSITIONS = {"reye": (51.6963, 38.2946), "leye": (51.5014, 73.5318)}
-#: Eye positions (y, x) of Bob's ArcFace crop.
-BOB_POSITIONS = {"reye": (55.0, 40.0), "leye": (55.0, 72.0)}
+from ..images.geometry import INSIGHTFACE_EYES
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Recognizer:
     image_size: tuple[int, int] = (112, 112)
     # a dict cannot be hashed, and the description is a key of the cache of loaded networks
     cropped_positions: dict[str, tuple[float, float]] = field(
-        default_factory=lambda: dict(ALIGNED_POSITIONS), hash=False
+        default_factory=lambda: dict(INSIGHTFACE_EYES), hash=False
     )
     color: str = "rgb"
     mean: float = 127.5

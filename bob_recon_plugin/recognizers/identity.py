@@ -27,6 +27,22 @@ class Identity:
     sha256: str | None = None
     embedding_size: int | None = None
 
+    def same_as(self, other: Identity) -> bool:
+        """Whether both are one recognition model: hashes decide where both are known, else names.
+
+        Examples
+        --------
+        >>> Identity("a", "0F").same_as(Identity("b", "0f"))
+        True
+        >>> Identity("a", "0f").same_as(Identity("a", "0e"))
+        False
+        >>> Identity("a").same_as(Identity("a", "0e"))
+        True
+        """
+        if self.sha256 is not None and other.sha256 is not None:
+            return self.sha256.lower() == other.sha256.lower()
+        return self.name == other.name
+
 
 def identify(transformer: Any) -> Identity:
     """Tell which recognition model stands in a transformer.

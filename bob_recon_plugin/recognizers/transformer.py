@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +14,28 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
+from ..common.devices import torch_device
 from ..common.files import sha256
+from ..common.load_once import load_once
 from ..common.validation import InputError, InputTypeError, real_numbers
 from .description import Recognizer
 from .loading import load_module
 from .registry import get
-from .weights import locate, stamp, verified
+from .weights import locate, verified
 
 logger = logging.getLogger(__name__)
 
-_LOADING = threading.Lock()
 
-
-@lru_cache(maxsize=4)
-def _loaded(
-    recognizer: Recognizer, path: Path, _stamp: tuple[int, int], device: torch.device
-) -> nn.Module:
+@load_once
+def _loaded(path: Path, recognizer: Recognizer, device: torch.device) -> nn.Module:
     return load_module(recognizer, path).to(device)
 
 
 def shared_module(
     recognizer: Recognizer, weights: str | Path | None, device: torch.device
 ) -> nn.Module:
-    """Return the module of a recogniser, loaded once a process.
-
-    Estimators are pickled and copied freely, and hold no weights themselves.
-    """
-    with _LOADING:
-        path = verified(recognizer, weights)
-        return _loaded(recognizer, path, stamp(path), device)
+    """Return the module of a recogniser, loaded once a process."""
+    return _loaded(verified(recognizer, weights), recognizer, device)
 
 
 class RecognizerTransformer(TransformerMixin, BaseEstimator):
@@ -110,7 +101,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
             If the weights are missing.
         """
         recognizer = get(self.recognizer)
-        device = _device(self.device)
+        device = torch_device(self.device)
         size = self.batch_size
         if size is None:
             size = 16 if device.type == "cpu" else 256
@@ -139,17 +130,6 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
 
     def _more_tags(self) -> dict[str, Any]:
         return {"requires_fit": False, "preserves_dtype": []}
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise InputError(
-            f"`device` must be 'auto' or a device of torch, got {name!r}; try 'cpu'."
-        ) from error
 
 
 def _checked(face: Any, index: int, recognizer: Recognizer) -> np.ndarray:

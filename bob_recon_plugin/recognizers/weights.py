@@ -5,17 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from clapper.rc import UserDefaults
-
 from ..common.files import sha256
+from ..common.settings import bob_data_directory, setting
 from ..common.validation import InputError, MissingFileError, existing_file
 from .description import Recognizer
-
-
-def stamp(path: Path) -> tuple[int, int]:
-    """Time and size of a file: what tells that it was replaced."""
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
 
 
 def rc_key(recognizer: Recognizer) -> str:
@@ -34,15 +27,13 @@ def locate(recognizer: Recognizer, weights: str | Path | None = None) -> Path:
     FileNotFoundError
         If the package that carries the file is not installed.
     """
-    rc = UserDefaults("bobrc.toml")
-    own = weights or rc.get(rc_key(recognizer))
+    own = weights or setting(rc_key(recognizer))
     if own:
         return Path(own).expanduser()
     package, colon, inside = recognizer.weights.partition(":")
     if colon and not Path(recognizer.weights).is_absolute():
         return _in_package(recognizer, package, inside)
-    data = Path(rc.get("bob_data_dir", Path.home() / "bob_data")).expanduser()
-    return data / recognizer.weights  # an absolute path stays as it is
+    return bob_data_directory() / recognizer.weights  # an absolute path stays as it is
 
 
 def _in_package(recognizer: Recognizer, package: str, inside: str) -> Path:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bob_recon_plugin.attack.knowledge import Part, took_part
 from bob_recon_plugin.common.files import whole_or_nothing
 from bob_recon_plugin.common.record import versions
-from bob_recon_plugin.evaluation.findings import TYPE_I, Verdict, judge
-from bob_recon_plugin.evaluation.run_folder import Run, open_run
+from bob_recon_plugin.evaluation.findings import Verdict, judge
+from bob_recon_plugin.evaluation.run_folder import Part, Run, open_run, took_part
+from bob_recon_plugin.evaluation.scores import TYPE_I
 from bob_recon_plugin.evaluation.source_images import Originals, reopen, source_of
 
 from ..common.validation import InputError
@@ -200,7 +200,7 @@ def _quality(
 
 def _no_part(name: str, parts: Sequence[Part]) -> str:
     """What is known of the model that judges the identity, and how surely."""
-    by_name = sorted({part.name for part in parts if part.sha256 is None})
+    by_name = sorted({part.model.name for part in parts if part.model.sha256 is None})
     told = f"Identity by {name}, which took no part in this run"
     if not by_name:
         return f"{told}."

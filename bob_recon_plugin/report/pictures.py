@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from bob_recon_plugin.common.validation import InputError
-from bob_recon_plugin.evaluation.findings import TYPE_I, Verdict
+from bob_recon_plugin.evaluation.findings import Verdict
+from bob_recon_plugin.evaluation.scores import TYPE_I
 from bob_recon_plugin.evaluation.source_images import Originals, source_of
 from bob_recon_plugin.images.reading import load_image
 

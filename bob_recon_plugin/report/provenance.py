@@ -6,10 +6,9 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from bob_recon_plugin.attack.knowledge import took_part
 from bob_recon_plugin.common.files import sha256
 from bob_recon_plugin.evaluation.findings import Verdict
-from bob_recon_plugin.evaluation.run_folder import Run
+from bob_recon_plugin.evaluation.run_folder import Run, took_part
 
 from .style import count
 
@@ -172,7 +171,7 @@ def _models(run: Run) -> list[tuple[str, str]]:
     """Every recognition model that took part, a line each, with what it did."""
     roles: dict[tuple[str, str | None], list[str]] = {}
     for part in took_part(run.record):
-        roles.setdefault(part[1:], []).append(part.role)
+        roles.setdefault((part.model.name, part.model.sha256), []).append(part.role)
     told = [
         f"{name} (SHA-256 {digest or _UNKNOWN}) {', '.join(did)}"
         for (name, digest), did in roles.items()

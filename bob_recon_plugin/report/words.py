@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bob_recon_plugin.evaluation.findings import TYPE_I, TYPE_II, Verdict
+from bob_recon_plugin.evaluation.findings import Verdict
 from bob_recon_plugin.evaluation.metrics import CONFIDENCE, Rate
+from bob_recon_plugin.evaluation.scores import TYPE_I, TYPE_II
 from bob_recon_plugin.evaluation.statistics import Spread
 
 from .style import count, fmr_words, label, limits, percent

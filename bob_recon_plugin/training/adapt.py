@@ -180,7 +180,7 @@ def adapt(
         As :func:`paired` and :func:`fit`, and for two datasets of one model.
     """
     one, other = source.about, target.about
-    if (one.recognizer, one.recognizer_sha256) == (other.recognizer, other.recognizer_sha256):
+    if one.recognition.same_as(other.recognition):
         raise InputError(
             f"`source` and `target` must be prepared for two recognition models, got "
             f"{one.recognizer} in both {source.paths[0]} and {target.paths[0]}; "

@@ -14,9 +14,9 @@ from ..common.files import whole_or_nothing
 from ..common.validation import InputError, existing_file
 from ..decoders import read_card
 from ..faces.dataset import FaceDataset, kept_array
+from ..images.geometry import same_place
 from ..recognizers import Recognizer, RecognizerTransformer, identify
 from .presets import Preset
-from .start import same_places
 
 NONE = "none"
 FILE_NAME = "wanted.npy"
@@ -73,10 +73,10 @@ class Judge:
         """
         file = existing_file("start_from", checkpoint, "give a decoder's file.")
         seen = read_card(file).judged_by()
-        if seen is not None and seen[0] != self.name and (self.proxy or self.name == NONE):
+        if seen is not None and seen.name != self.name and (self.proxy or self.name == NONE):
             raise InputError(
                 f"`start_from` must be a decoder that no gradient of another model than "
-                f"{self.name} trained, got {checkpoint}, trained with those of {seen[0]}; start "
+                f"{self.name} trained, got {checkpoint}, trained with those of {seen.name}; start "
                 "from another decoder, or from nothing."
             )
 
@@ -128,7 +128,7 @@ class Judge:
 
 def _check_crop(recognizer: Recognizer, dataset: FaceDataset) -> None:
     about = dataset.about
-    if recognizer.image_size != about.image_size or not same_places(
+    if recognizer.image_size != about.image_size or not same_place(
         recognizer.cropped_positions, about.positions
     ):
         raise InputError(

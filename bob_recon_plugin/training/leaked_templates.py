@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ..attack.presenting import through
 from ..common.files import whole_or_nothing
+from ..common.template_steps import TemplateStep, through
 from ..common.validation import InputError, existing_file
 from ..faces.dataset import FaceDataset, kept_array
 
@@ -35,9 +35,9 @@ def read_leak(path: str | Path) -> tuple[Any, ...]:
         raise InputError(
             f"`leak` must be defined in {file}, got none ({error}); write `leak = [...]` in it."
         ) from error
-    if not isinstance(steps, list | tuple) or not all(hasattr(s, "transform") for s in steps):
+    if not isinstance(steps, list | tuple) or not all(isinstance(s, TemplateStep) for s in steps):
         raise InputError(
-            f"`leak` must be a list of transformers, got {steps!r} in {file}; see "
+            f"`leak` must be a list of template steps, got {steps!r} in {file}; see "
             "bob_recon_plugin.inversion.damage and .protection."
         )
     return tuple(steps)

@@ -11,6 +11,7 @@ from torch import nn
 from ..common.validation import InputError
 from ..decoders import GeneratorPrior, ModelCard, load
 from ..faces.dataset import FaceDataset
+from ..images.geometry import same_place
 from ..recognizers import RecognizerTransformer
 from .adapt import linear_map
 
@@ -33,7 +34,7 @@ def start_from(decoder: nn.Module, checkpoint: Path, dataset: FaceDataset) -> No
     about = dataset.about
     _check(decoder, source, card, checkpoint, dataset)
     state = source.state_dict()
-    if card.recognizer_sha256 != about.recognizer_sha256:
+    if not card.inverts.same_as(about.recognition):
         faces = dataset.faces(np.flatnonzero(~dataset.validation)[:_FACES])
         there = RecognizerTransformer(card.recognizer).transform(faces)
         here = dataset.embeddings[~dataset.validation][:_FACES, 0]
@@ -52,7 +53,7 @@ def _check(
             f"{checkpoint}; train without it."
         )
     if isinstance(decoder, GeneratorPrior):
-        if card.recognizer_sha256 != dataset.about.recognizer_sha256:
+        if not card.inverts.same_as(dataset.about.recognition):
             raise InputError(
                 f"`start_from` must be a generator prior of {dataset.about.recognizer}, got one of "
                 f"{card.recognizer} in {checkpoint}; train without it."
@@ -63,13 +64,8 @@ def _check(
             f"pixels, got {source.width:g} and {source.output_size} in {checkpoint}; "
             f"train with --width {source.width:g}."
         )
-    if not same_places(card.positions, dataset.about.positions):
+    if not same_place(card.positions, dataset.about.positions):
         raise InputError(
             f"`start_from` must draw the eyes at {dict(dataset.about.positions)}, got "
             f"{card.positions} in {checkpoint}; train without it."
         )
-
-
-def same_places(one: dict, other: dict) -> bool:
-    """Whether two crops put the eyes within half a pixel of each other."""
-    return all(np.allclose(one[eye], other[eye], atol=0.5) for eye in ("reye", "leye"))

@@ -20,7 +20,7 @@ from bob.pipelines import Sample
 from tqdm import tqdm
 
 from bob_recon_plugin import decoders
-from bob_recon_plugin.attack.presenting import Gallery
+from bob_recon_plugin.attack.gallery import Gallery
 from bob_recon_plugin.attack.system import crops_by_own_positions
 from bob_recon_plugin.common.files import whole_or_nothing
 from bob_recon_plugin.evaluation import metrics

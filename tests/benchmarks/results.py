@@ -310,13 +310,14 @@ def results(
 
 
 def _database(name: str, lfw: str | None) -> Any:
-    from bob_recon_plugin.database import ALIGNED_POSITIONS, DemoDatabase, LFWDatabase
+    from bob_recon_plugin.database import DemoDatabase, LFWDatabase
+    from bob_recon_plugin.images import INSIGHTFACE_EYES
 
     if name == "demo" and lfw is None:
         return DemoDatabase()
     if lfw is None:
         raise ValueError("`--lfw` must be a folder, got none; or say --database demo.")
-    return LFWDatabase(original_directory=lfw, fixed_positions=ALIGNED_POSITIONS)
+    return LFWDatabase(original_directory=lfw, fixed_positions=INSIGHTFACE_EYES)
 
 
 if __name__ == "__main__":

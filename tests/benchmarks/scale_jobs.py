@@ -81,11 +81,12 @@ def _repeated(sets: list[Any], n: int) -> list[Any]:
 
 def faces(lfw: str | None) -> Any:
     """LFW in a folder, or the demo faces."""
-    from bob_recon_plugin.database import ALIGNED_POSITIONS, DemoDatabase, LFWDatabase
+    from bob_recon_plugin.database import DemoDatabase, LFWDatabase
+    from bob_recon_plugin.images import INSIGHTFACE_EYES
 
     if lfw is None:
         return DemoDatabase()
-    return LFWDatabase(original_directory=lfw, fixed_positions=ALIGNED_POSITIONS)
+    return LFWDatabase(original_directory=lfw, fixed_positions=INSIGHTFACE_EYES)
 
 
 def write_decoder(path: Path, width: float = 1.0) -> Path:
