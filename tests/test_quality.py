@@ -9,14 +9,14 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bob_recon_plugin.attack.knowledge import Part
 from bob_recon_plugin.common.description import describe_database
 from bob_recon_plugin.database import DemoDatabase
 from bob_recon_plugin.evaluation import quality
+from bob_recon_plugin.evaluation.run_folder import Part
 from bob_recon_plugin.evaluation.source_images import Originals, aligned, reopen, source_of
 from bob_recon_plugin.images import INSIGHTFACE_EYES
 from bob_recon_plugin.images.geometry import FFHQ_EYES
-from bob_recon_plugin.recognizers import get, names
+from bob_recon_plugin.recognizers import Identity, get, names
 from tests import toy
 
 
@@ -84,13 +84,13 @@ def test_wrong_pairs_are_refused(pairs: tuple[np.ndarray, np.ndarray]) -> None:
 def test_the_second_model_is_another_one() -> None:
     first = quality.second_recognizer([])
     assert first == "arcface-mbf"
-    name = quality.second_recognizer([Part("is under attack", first, None)])
+    name = quality.second_recognizer([Part("is under attack", Identity(first, None))])
     assert name != first
     # the same file under another name is the same model, another file under this name is not
     digest = get(first).sha256
-    assert quality.second_recognizer([Part("is under attack", "mine", digest)]) == name
-    assert quality.second_recognizer([Part("is under attack", first, "0" * 64)]) == first
-    everyone = [Part("is under attack", name, None) for name in names()]
+    assert quality.second_recognizer([Part("is under attack", Identity("mine", digest))]) == name
+    assert quality.second_recognizer([Part("is under attack", Identity(first, "0" * 64))]) == first
+    everyone = [Part("is under attack", Identity(name, None)) for name in names()]
     assert quality.second_recognizer(everyone) is None
 
 

@@ -25,6 +25,7 @@ from torch import nn
 
 from bob_recon_plugin import recognizers
 from bob_recon_plugin.common.files import sha256
+from bob_recon_plugin.images import BOB_EYES, INSIGHTFACE_EYES
 from bob_recon_plugin.recognizers import Identity, RecognizerTransformer, transformer
 from bob_recon_plugin.recognizers.backbones import build_backbone
 from bob_recon_plugin.recognizers.module import FixedPReLU, RecognizerModule
@@ -993,7 +994,7 @@ def test_unknown_transformer_is_its_class():
 # -- Bob's pipeline --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("positions", [recognizers.INSIGHTFACE_EYES, recognizers.BOB_EYES])
+@pytest.mark.parametrize("positions", [INSIGHTFACE_EYES, BOB_EYES])
 def test_face_annotated_with_the_crop_positions_passes_bobs_cropper_unchanged(positions):
     image = np.random.default_rng(0).integers(0, 256, (3, 112, 112), dtype=np.uint8)
     cropper = FaceCrop((112, 112), positions, color_channel="rgb", dtype="float64")

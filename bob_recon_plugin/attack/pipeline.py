@@ -7,42 +7,44 @@ import os
 import shlex
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 from bob.bio.base.pipelines import (
     BioAlgCheckpointWrapper,
     BioAlgDaskWrapper,
     CSVScoreWriter,
     PipelineSimple,
 )
-from bob.pipelines import CheckpointWrapper, DaskWrapper, SampleSet, ToDaskBag
+from bob.pipelines import (
+    CheckpointWrapper,
+    DaskWrapper,
+    SampleSet,
+    ToDaskBag,
+    estimator_requires_fit,
+)
 
 from ..common import record as run_record
-from ..common.description import describe, describe_database, digest
+from ..common.description import digest
 from ..common.validation import InputError, InputTypeError
 from ..inversion.adapter import Adapter
 from ..recognizers import identify
 from .checkpoints import Checkpoints
+from .describing import bare_algorithm, database_of_run, describe_run, settings_in_words
 from .effort import Clock
 from .failures import FILE_NAME as FAILURES
 from .failures import Tally
 from .gallery import Leaking
 from .knowledge import Threat
 from .options import AttackOptions
-from .presenting import Presenter, injected_steps
+from .presenting import injected_steps
 from .schedule import Schedule, ScheduledAttack
 from .score_files import merge
-from .system import System, check_eyes
-from .tasks import BONA_FIDE, Work, Written
-
-
-def _without(wrapper: type[Any], algorithm: Any) -> Any:
-    return algorithm.biometric_algorithm if isinstance(algorithm, wrapper) else algorithm
+from .system import System, check_eyes, steps_of
+from .tasks import BONA_FIDE, Spec, Written
 
 
 class AttackPipeline(PipelineSimple):
@@ -119,20 +121,8 @@ class AttackPipeline(PipelineSimple):
         self.card = reconstructor.card()
         attacked = identify(pipeline.transformer)
         leaked = attacked if inverted is None else identify(inverted.transformer)
-        made = describe(reconstructor)
-        refinement = made.pop("refinement", None)
-        self.threat = Threat.of(leaked, attacked, self.card, refinement is not None)
-        self.identity = {
-            **_described(pipeline),
-            "decoder": {"name": self.card.decoder, "recognizer": self.card.recognizer} | made,
-            "reentry": self.options.reentry,
-            "leak": describe(self.options.leak),
-            "version": run_record.versions()["bob_recon_plugin"],
-        }
-        if inverted is not None:
-            self.identity["inverted"] = _described(inverted)
-        if refinement is not None:
-            self.identity["refinement"] = refinement
+        self.identity = describe_run(pipeline, inverted, reconstructor, self.options)
+        self.threat = Threat.of(leaked, attacked, self.card, "refinement" in self.identity)
         # wrong geometry is told before any work
         injected_steps(self._steps(), self.options.reentry, self.card.positions)
         self._own = tuple(
@@ -160,35 +150,32 @@ class AttackPipeline(PipelineSimple):
         self.ran = True
         sheet = self._sheet_of(biometric_reference_samples)
         checkpoints = self._claim_output()
-        self.train_background_model(background_model_samples)
-        if self.inverted is not None:
-            self.inverted.train_background_model(background_model_samples)
+        for system in (self, self.inverted):
+            # without data Bob warns, also where there is nothing to fit
+            if system is not None and (
+                background_model_samples or estimator_requires_fit(system.transformer)
+            ):
+                system.train_background_model(background_model_samples)
         dasked = isinstance(self.biometric_algorithm, BioAlgDaskWrapper)
         steps = [getattr(s, "_dask_state", s) if dasked else s for s in self._steps()]
         folder = self.output / "tmp" / uuid.uuid4().hex  # another group may run beside this one
 
-        def work(call: Callable[..., Any]) -> Any:
-            return call(_work)(
-                steps,
-                kept=self._own,
-                algorithm=self._bare_algorithm(),
-                reentry=self.options.reentry,
-                reconstructor=self.reconstructor,
-                positions=self.card.positions,
-                batch_size=self.options.batch_size,
-                faces=self.output / "faces" if self.options.keep_faces else None,
-                checkpoints=checkpoints,
-                attacks=self.options.attacks,
-                all_vs_all=score_all_vs_all,
-                folder=folder,
-                excluded=tuple(self.score_writer.exclude_list),
-                leak=self.options.leak,
-                embedded=self._embedded(self.identity, checkpoints, "."),
-                leaking=self._leaking(checkpoints),
-            )
-
+        spec = Spec(
+            self.options,
+            self.reconstructor,
+            self.card.positions,
+            bare_algorithm(self.biometric_algorithm),
+            self._own,
+            checkpoints,
+            self._embedded(self.identity, checkpoints, "."),
+            folder,
+            self.output / "faces" if self.options.keep_faces else None,
+            score_all_vs_all,
+            tuple(self.score_writer.exclude_list),
+            self._leaking(checkpoints),
+        )
         schedule = Schedule(
-            work,
+            lambda call: call(spec.work)(steps),
             biometric_reference_samples,
             probe_samples,
             self._part_size(biometric_reference_samples, probe_samples),
@@ -196,24 +183,16 @@ class AttackPipeline(PipelineSimple):
             checkpoints.folder,
             folder,
         )
-        return _Run(schedule, sheet, dasked)
+        return ScheduledRun(schedule, sheet, dasked)
 
     def _steps(self) -> list[Any]:
-        transformer = self.transformer
-        steps = (
-            [s for _, s in transformer.steps] if hasattr(transformer, "steps") else [transformer]
-        )
-        # under Dask the first step only makes the bag; None and "passthrough" are no steps
-        return [s for s in steps if hasattr(s, "transform") and not isinstance(s, ToDaskBag)]
+        return steps_of(self.transformer)
 
     def _leaking(self, checkpoints: Checkpoints) -> Leaking | None:
         """The system whose templates leaked, where it is another one."""
         if self.inverted is None:
             return None
-        transformer = self.inverted.transformer
-        steps = [s for _, s in getattr(transformer, "steps", [("", transformer)])]
-        steps = [step for step in steps if hasattr(step, "transform")]
-        system = System(steps, batch_size=self.options.batch_size)
+        system = System(steps_of(self.inverted.transformer), batch_size=self.options.batch_size)
         kept = self._embedded(self.identity["inverted"], checkpoints, "leaked")
         return Leaking(system, self.inverted.biometric_algorithm, kept)
 
@@ -226,10 +205,6 @@ class AttackPipeline(PipelineSimple):
         # of images, which name their parts themselves, so of any database
         decides = [about["system"], about["recognizer"]["sha256"], self.identity["version"]]
         return Checkpoints(Path(self.options.embeddings) / digest(decides)[:16], own.force)
-
-    def _bare_algorithm(self) -> Any:
-        algorithm = _without(BioAlgDaskWrapper, self.biometric_algorithm)
-        return _without(BioAlgCheckpointWrapper, algorithm)
 
     def _resources_of_steps(self) -> dict[str, float]:
         """Bob's own way to ask for workers, which never reaches its scheduler."""
@@ -257,13 +232,15 @@ class AttackPipeline(PipelineSimple):
 
     def _claim_output(self) -> Checkpoints:
         """Refuse a folder of another run; return where this one keeps what it finished."""
-        algorithm = _without(BioAlgDaskWrapper, self.biometric_algorithm)
+        algorithm = self.biometric_algorithm
+        if isinstance(algorithm, BioAlgDaskWrapper):
+            algorithm = algorithm.biometric_algorithm
         folder, force = None, False
         if isinstance(algorithm, BioAlgCheckpointWrapper):  # Bob's command did: no --memory
             folder, force = Path(algorithm.base_dir).absolute() / "checkpoints", algorithm.force
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         about = {
-            "settings": self._settings(),
+            "settings": settings_in_words(self, self.inverted, self.options),
             "card": json.loads(self.card.to_json()),
             "image_size": self.reconstructor.image_size,
             "command": command,
@@ -271,27 +248,9 @@ class AttackPipeline(PipelineSimple):
             "adapters": [asdict(s.card()) for s in self.options.leak if isinstance(s, Adapter)],
         }
         reuses = [folder] if folder else []
-        self.identity["database"] = self._database()
+        self.identity["database"] = database_of_run(self.database)
         run_record.claim(self.output, self.identity, reuses, force, about)
         return Checkpoints(folder, force)
-
-    def _database(self) -> dict[str, Any]:
-        """Describe the database of the run: the one of Bob's command, where it runs."""
-        context = click.get_current_context(silent=True)
-        named = context.params.get("database") if context is not None else None
-        used = self.database if named is None else named
-        return {} if used is None else describe_database(used)
-
-    def _settings(self) -> dict[str, Any]:
-        """Every setting as text, for a reader."""
-        found: dict[str, Any] = {"leak": [_settings(step) for step in self.options.leak]}
-        for name, one in (("attacked", self), ("inverted", self.inverted)):
-            if one is not None:
-                algorithm = _without(BioAlgDaskWrapper, one.biometric_algorithm)
-                algorithm = _without(BioAlgCheckpointWrapper, algorithm)
-                texts = {"system": _settings(one.transformer), "algorithm": _settings(algorithm)}
-                found[name] = texts
-        return found
 
     def _check_writer(self) -> None:
         if not isinstance(self.score_writer, CSVScoreWriter):
@@ -305,11 +264,11 @@ class AttackPipeline(PipelineSimple):
                 f"`--output` must be a folder, got the file {self.output}; choose another one."
             )
 
-    def write_scores(self, scores: _Run) -> _Run:
+    def write_scores(self, scores: ScheduledRun) -> ScheduledRun:
         """Return the run: its tasks write their scores themselves."""
         return scores
 
-    def post_process(self, score_paths: _Run, filename: str) -> Any:
+    def post_process(self, score_paths: ScheduledRun, filename: str) -> Any:
         """Compute the run, join its scores into both files, then report what they say.
 
         Under Dask a Delayed is returned, which does so with the client's scheduler.
@@ -323,7 +282,7 @@ class AttackPipeline(PipelineSimple):
         return finish(schedule.run(tally))
 
     def _finish(
-        self, filename: Path, run: _Run, tally: Tally, done: Sequence[Written]
+        self, filename: Path, run: ScheduledRun, tally: Tally, done: Sequence[Written]
     ) -> list[str]:
         from .summary import write_summary
 
@@ -349,48 +308,12 @@ class AttackPipeline(PipelineSimple):
         return ContactSheet.choose(references, self._steps(), self.card.positions, size)
 
 
-class _Run:
+class ScheduledRun:
     """A schedule on its way through Bob's command, which maps its writer over results of Dask."""
 
     def __init__(self, schedule: Schedule, sheet: Any, dasked: bool):
         self.schedule, self.sheet, self.dasked = schedule, sheet, dasked
 
-    def map_partitions(self, _write: Any) -> _Run:
+    def map_partitions(self, _write: Any) -> ScheduledRun:
         """Return the run: its tasks write their scores themselves."""
         return self
-
-
-def _work(
-    steps: Sequence[Any],
-    kept: tuple[str, ...],
-    algorithm: Any,
-    reentry: str,
-    reconstructor: Any,
-    positions: dict[str, tuple[float, float]],
-    batch_size: int,
-    faces: Path | None,
-    checkpoints: Checkpoints,
-    leak: Sequence[Any],
-    embedded: Checkpoints,
-    **more: Any,
-) -> Work:
-    """Put together what every task needs; under Dask, once the steps are fitted."""
-    system = System(steps, kept, batch_size)
-    injected = System(injected_steps(system.steps, reentry, positions), kept, batch_size)
-    presenter = Presenter(injected, algorithm, reconstructor, positions, faces, checkpoints, leak)
-    return Work(system, presenter, algorithm, embedded, **more)
-
-
-def _settings(estimator: Any) -> str:
-    """Every parameter of an estimator as text, for a reader."""
-    return str(estimator.__repr__(N_CHAR_MAX=10**9))
-
-
-def _described(pipeline: PipelineSimple) -> dict[str, Any]:
-    """What decides the templates of a system, and how it compares them."""
-    identity = identify(pipeline.transformer)
-    return {
-        "system": describe(pipeline.transformer),
-        "algorithm": describe(pipeline.biometric_algorithm),
-        "recognizer": {"name": identity.name, "sha256": identity.sha256},
-    }

@@ -95,12 +95,12 @@ class Schedule:
         work = self.work(call)
         enrol, attack = call(_enrol), call(_attack_templates)
         enrolled = [enrol(work, pack(part)) for part in cut(self.references, self.part_size)]
-        everyone = call(_gather)(work, enrolled)
+        references = call(_gather)(work, enrolled)
         for part in enrolled:
             yield attack(work, part)
         compare = call(_compare)
         for part in cut(self.probes, self.part_size):
-            yield compare(work, everyone, pack(part))
+            yield compare(work, references, pack(part))
 
     def _here(self, tally: Tally) -> list[Written]:
         def counted(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -212,8 +212,8 @@ def _attack_templates(work: Work, enrolled: Any) -> Written:
     return work.attack_templates(enrolled)
 
 
-def _compare(work: Work, everyone: Any, part: Any) -> Written:
-    return work.compare(everyone, part)
+def _compare(work: Work, references: Any, part: Any) -> Written:
+    return work.compare(references, part)
 
 
 class ScheduledAttack(Delayed):

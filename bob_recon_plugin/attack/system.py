@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 from bob.bio.face.preprocessor import FaceCrop
-from bob.pipelines import CheckpointWrapper, DaskWrapper, Sample, SampleSet
+from bob.pipelines import CheckpointWrapper, DaskWrapper, Sample, SampleSet, ToDaskBag
 
 from ..common.memory import keep_freed_memory
 from ..common.threads import map_ahead
@@ -39,6 +39,15 @@ def bare(step: Any, kept: Collection[str] = ()) -> Any:
             break
         step = step.estimator
     return step
+
+
+def steps_of(transformer: Any) -> list[Any]:
+    """Return the steps of a transformer that transform.
+
+    Under Dask the first step only makes the bag; None and "passthrough" are no steps.
+    """
+    steps = [step for _, step in getattr(transformer, "steps", [("", transformer)])]
+    return [s for s in steps if hasattr(s, "transform") and not isinstance(s, ToDaskBag)]
 
 
 def core(step: Any) -> Any:

@@ -25,7 +25,8 @@ from .comparison import Comparison
 from .effort import Clock
 from .failures import Failures
 from .gallery import Gallery, Leaking, leaked_templates
-from .presenting import Presenter
+from .options import AttackOptions
+from .presenting import Presenter, injected_steps
 from .system import System
 
 REFERENCES, PROBES, BONA_FIDE = "references", "probes", "bona-fide"
@@ -91,8 +92,8 @@ class Enrolled:
     failures: Failures
 
 
-class Everyone:
-    """All enrolled templates, and what probes can be spared because of them."""
+class References:
+    """All enrolled templates, and the embeddings that probes need not be given again."""
 
     def __init__(self, algorithm: Any, parts: Sequence[Enrolled]):
         templates = [template for part in parts for template in part.templates]
@@ -150,91 +151,128 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Work:
-    """Everything that a task must know besides its part; small, and the same for all of them.
+class Spec:
+    """What every task must know besides the systems and its part; small, the same for all.
 
     Parameters
     ----------
-    system, presenter, algorithm, checkpoints
-        See there.
-    attacks : tuple of str
-    all_vs_all : bool
-        Whether bona fide probes are compared with every reference.
+    options : AttackOptions
+    reconstructor : Reconstructor
+    positions : dict
+        Eye positions (y, x) in every reconstructed face.
+    algorithm : BioAlgorithm
+        Of the attacked system.
+    kept : tuple of str
+        ``features_dir`` of the user's own checkpoint layers, see :func:`~.system.bare`.
+    checkpoints, embedded : Checkpoints
+        Of the attacks, and of what the attacked system makes of images.
     folder : Path
         Of the scores that tasks write.
+    faces : Path or None
+        Folder of the reconstructed faces; None keeps none.
+    all_vs_all : bool
+        Whether bona fide probes are compared with every reference.
     excluded : tuple of str
         Metadata that is not written.
     leaking : Leaking or None
         The system whose templates leaked; None: the one under attack.
     """
 
+    options: AttackOptions
+    reconstructor: Any
+    positions: dict[str, tuple[float, float]]
+    algorithm: Any
+    kept: tuple[str, ...]
+    checkpoints: Checkpoints
+    embedded: Checkpoints
+    folder: Path
+    faces: Path | None
+    all_vs_all: bool
+    excluded: tuple[str, ...]
+    leaking: Leaking | None
+
+    def work(self, steps: Sequence[Any]) -> Work:
+        """Put together what tasks do, with the fitted steps of the attacked system."""
+        size = self.options.batch_size
+        system = System(steps, self.kept, size)
+        injected = injected_steps(system.steps, self.options.reentry, self.positions)
+        presenter = Presenter(
+            System(injected, self.kept, size),
+            self.algorithm,
+            self.reconstructor,
+            self.positions,
+            self.faces,
+            self.checkpoints,
+            self.options.leak,
+        )
+        return Work(self, system, presenter)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What tasks do, each on its part."""
+
+    spec: Spec
     system: System
     presenter: Presenter
-    algorithm: Any
-    checkpoints: Checkpoints
-    attacks: tuple[str, ...]
-    all_vs_all: bool
-    folder: Path
-    excluded: tuple[str, ...]
-    leaking: Leaking | None = None
 
     def enrol(self, part: Packed | list[SampleSet]) -> Enrolled:
         """Embed a part of the references and make their templates."""
         sets = _unpacked(part)
-        featured, clock, failures = _embed(self.system, self.checkpoints, REFERENCES, sets, {})
-        templates = _enrolled(featured, self.algorithm)
+        featured, clock, failures = _embed(self.system, self.spec.embedded, REFERENCES, sets, {})
+        templates = _enrolled(featured, self.spec.algorithm)
         images = [[str(image.key) for image in s.samples] for s in sets]
         embeddings = _by_token(sets, featured)
-        if self.leaking is None or TYPE_I not in self.attacks:
+        if self.spec.leaking is None or TYPE_I not in self.spec.options.attacks:
             stored = [template for template in templates if template.data is not None]
             return Enrolled(templates, images, embeddings, clock, stored, {}, failures)
-        leaking = self.leaking
+        leaking = self.spec.leaking
         featured, spent, more = _embed(leaking.system, leaking.checkpoints, REFERENCES, sets, {})
         own = [[str(one.template_id)] for one in sets]
         leaked = leaked_templates(featured, own, leaking.algorithm)
         found, failures = _by_token(sets, featured), more | failures
         return Enrolled(templates, images, embeddings, clock + spent, leaked, found, failures)
 
-    def gather(self, parts: Sequence[Enrolled]) -> Everyone:
+    def gather(self, parts: Sequence[Enrolled]) -> References:
         """Bring all templates together."""
-        return Everyone(self.algorithm, parts)
+        return References(self.spec.algorithm, parts)
 
     def attack_templates(self, enrolled: Enrolled) -> Written:
         """Type-I: invert templates, each against itself."""
         images = sum(map(len, enrolled.images))
         before = Written({}, {"embed": enrolled.clock}, images, enrolled.failures)
-        if TYPE_I not in self.attacks:
+        if TYPE_I not in self.spec.options.attacks:
             return before
-        comparison = Comparison(self.algorithm, enrolled.templates)
+        comparison = Comparison(self.spec.algorithm, enrolled.templates)
         return before + self._attack(TYPE_I, enrolled.leaked, comparison)
 
-    def compare(self, everyone: Everyone, part: Packed | list[SampleSet]) -> Written:
+    def compare(self, references: References, part: Packed | list[SampleSet]) -> Written:
         """Compare a part of the probes, and attack with their templates (Type-II)."""
         sets = _unpacked(part)
-        known = everyone.embeddings
-        featured, clock, failures = _embed(self.system, self.checkpoints, PROBES, sets, known)
-        probes = self.algorithm.create_templates_from_samplesets(featured, enroll=False)
-        bona_fide = self._write(BONA_FIDE, probes, everyone.comparison, self.all_vs_all)
+        known = references.embeddings
+        featured, clock, failures = _embed(self.system, self.spec.embedded, PROBES, sets, known)
+        probes = self.spec.algorithm.create_templates_from_samplesets(featured, enroll=False)
+        bona_fide = self._write(BONA_FIDE, probes, references.comparison, self.spec.all_vs_all)
         images = sum(map(len, sets))
         before = Written({}, {"embed": clock}, images, failures) + bona_fide
-        if TYPE_II not in self.attacks:
+        if TYPE_II not in self.spec.options.attacks:
             return before
-        leaked, clock, more = self._leaked_probes(sets, featured, everyone)
+        leaked, clock, more = self._leaked_probes(sets, featured, references)
         before = Written({}, {"embed": clock}, 0, more) + before
-        return before + self._attack(TYPE_II, leaked, everyone.comparison)
+        return before + self._attack(TYPE_II, leaked, references.comparison)
 
     def _leaked_probes(
-        self, sets: Sequence[SampleSet], featured: Sequence[SampleSet], everyone: Everyone
+        self, sets: Sequence[SampleSet], featured: Sequence[SampleSet], references: References
     ) -> tuple[list[Sample], Clock, Failures]:
         """Templates of genuine probes, with the references of their subjects."""
-        targets = [everyone.gallery.targets(one, self.all_vs_all) for one in sets]
+        targets = [references.gallery.targets(one, self.spec.all_vs_all) for one in sets]
         owned = [i for i, references in enumerate(targets) if references]
         targets = [targets[i] for i in owned]
-        genuine, known = [sets[i] for i in owned], everyone.leaked_embeddings
-        leaking = self.leaking
+        genuine, known = [sets[i] for i in owned], references.leaked_embeddings
+        leaking = self.spec.leaking
         if leaking is None or not genuine:
             of_own = [featured[i] for i in owned]
-            return leaked_templates(of_own, targets, self.algorithm), Clock(), {}
+            return leaked_templates(of_own, targets, self.spec.algorithm), Clock(), {}
         kept = leaking.checkpoints
         found, clock, failures = _embed(leaking.system, kept, PROBES, genuine, known)
         return leaked_templates(found, targets, leaking.algorithm), clock, failures
@@ -250,8 +288,8 @@ class Work:
         self, kind: str, probes: Sequence[Sample], comparison: Comparison, all_vs_all: bool
     ) -> Written:
         started = time.perf_counter()
-        path = self.folder / f"{kind}-{uuid.uuid4().hex}.csv"
-        rows = comparison.write(probes, path, all_vs_all, self.excluded)
+        path = self.spec.folder / f"{kind}-{uuid.uuid4().hex}.csv"
+        rows = comparison.write(probes, path, all_vs_all, self.spec.excluded)
         return Written({kind: path}, {"compare": Clock.since(started, rows)})
 
 

@@ -14,9 +14,9 @@ from bob.pipelines import DelayedSample
 from PIL import Image
 
 from bob_recon_plugin.attack.contact_sheet import ContactSheet
-from bob_recon_plugin.attack.knowledge import took_part
 from bob_recon_plugin.attack.pipeline import AttackPipeline
 from bob_recon_plugin.decoders import ModelCard
+from bob_recon_plugin.evaluation.run_folder import took_part
 from bob_recon_plugin.inversion.adapter import Adapter, AdapterCard, save
 from bob_recon_plugin.inversion.damage import PartialLeak
 from bob_recon_plugin.inversion.reconstructor import FaceReconstructor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bob_recon_plugin.attack.knowledge import KNOWLEDGE, Threat, same_model
+from bob_recon_plugin.attack.knowledge import KNOWLEDGE, Threat
 from bob_recon_plugin.decoders import ModelCard
 from bob_recon_plugin.recognizers import Identity
 
@@ -65,7 +65,7 @@ def test_cards_from_before_judges_were_noted_tell_the_recogniser():
 
 
 def test_hashes_decide_where_both_are_known():
-    assert same_model(("a", "1"), ("b", "1"))
-    assert not same_model(("a", "1"), ("a", "2"))
-    assert same_model(("a", None), ("a", "2"))
-    assert not same_model(("a", None), ("b", None))
+    assert Identity("a", "1").same_as(Identity("b", "1"))
+    assert not Identity("a", "1").same_as(Identity("a", "2"))
+    assert Identity("a", None).same_as(Identity("a", "2"))
+    assert not Identity("a", None).same_as(Identity("b", None))
