@@ -57,11 +57,11 @@ def test_refinement_needs_the_leaked_model():
 
 
 def test_cards_from_before_judges_were_noted_tell_the_recogniser():
-    assert card().judged_by() == ("leaked", "a" * 64)
+    assert card().judged_by() == LEAKED
     assert card(decoder="linear").judged_by() is None
     assert Threat.of(LEAKED, LEAKED, card()).number == 1
     assert Threat.of(LEAKED, LEAKED, card(decoder="linear")).number == 3
-    assert ModelCard.from_json(card("proxy").to_json()).judged_by() == ("proxy", None)
+    assert ModelCard.from_json(card("proxy").to_json()).judged_by() == Identity("proxy")
 
 
 def test_hashes_decide_where_both_are_known():

@@ -369,7 +369,6 @@ def test_the_algorithm_is_its_parameters():
             "InvertProtection(embedding_norm=20.0, embedding_size=16, scenario='stolen',\n"
             "                 scheme=BioHashing(bits=8), seed=3)"
         )
-        assert same.needs_subjects
     assert len(pickle.dumps(attack)) < 1000
 
 

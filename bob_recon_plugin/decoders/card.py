@@ -8,10 +8,10 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from ..common.identity import Identity
 from ..common.json_files import check_types, parse
 from ..common.validation import InputError, InputTypeError
 from ..images.geometry import INSIGHTFACE_EYES
-from ..recognizers import Identity
 
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("training_data", "preset", "judge", "licence", "decoder"), str),

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..common.files import inside
+from ..common.identity import Identity
 from ..common.json_files import read as read_json
 from ..common.record import FILE_NAME
 from ..common.validation import InputError, MissingFileError
 from ..decoders import ModelCard
-from ..recognizers import Identity
 from .scores import Comparisons, check_groups, read
 
 _UNKNOWN = "not recorded"

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from ..common.files import whole_or_nothing
+from ..common.identity import Identity
 from ..common.json_files import check_types, read
 from ..common.record import write_json
 from ..common.validation import InputError, existing_directory
-from ..recognizers import Identity
 
 CARD, BAD = "dataset.json", "bad.csv"
 _ONE_IN = 20  # faces are held out for validation

@@ -2,46 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sklearn.pipeline import Pipeline
 
 from ..common.files import sha256
+from ..common.identity import Identity
 from .bob_models import known_name
 from .registry import get, names
 from .transformer import RecognizerTransformer
 from .weights import locate
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Name of a recognition model, hash of its weights file, length of its embeddings.
-
-    ``sha256`` and ``embedding_size`` are None where they cannot be known
-    without loading the model.
-    """
-
-    name: str
-    sha256: str | None = None
-    embedding_size: int | None = None
-
-    def same_as(self, other: Identity) -> bool:
-        """Whether both are one recognition model: hashes decide where both are known, else names.
-
-        Examples
-        --------
-        >>> Identity("a", "0F").same_as(Identity("b", "0f"))
-        True
-        >>> Identity("a", "0f").same_as(Identity("a", "0e"))
-        False
-        >>> Identity("a").same_as(Identity("a", "0e"))
-        True
-        """
-        if self.sha256 is not None and other.sha256 is not None:
-            return self.sha256.lower() == other.sha256.lower()
-        return self.name == other.name
 
 
 def identify(transformer: Any) -> Identity:

@@ -24,6 +24,7 @@ from torch import nn
 
 from bob_recon_plugin import decoders, recognizers
 from bob_recon_plugin.attack.checkpoints import Checkpoints
+from bob_recon_plugin.attack.effort import Clock
 from bob_recon_plugin.common import record as run_record
 from bob_recon_plugin.common.validation import InputError
 from bob_recon_plugin.decoders import MobileStyleGAN, mobilestylegan
@@ -564,16 +565,16 @@ def test_the_generators_files_are_known_before_they_are_opened(tmp_path, monkeyp
 
 def checkpoint(folder: Path) -> tuple[Checkpoints, Path]:
     kept = Checkpoints(folder / "kept")
-    kept.save("probes", ["a", "b"], [np.zeros(3), np.ones(3)])
+    kept.save("probes", ["a", "b"], [np.zeros(3), np.ones(3)], Clock())
     return kept, kept.path("probes", ["a", "b"])
 
 
 def test_a_checkpoint_holds_no_pickle(tmp_path, caplog):
     kept = Checkpoints(tmp_path)
-    kept.save("probes", ["a", "b"], [{"any": "object"}, np.ones(3)])
+    kept.save("probes", ["a", "b"], [{"any": "object"}, np.ones(3)], Clock())
     assert "features must be arrays of numbers, got object" in caplog.text
-    kept.save("ragged", ["a", "b"], [np.zeros((0, 2)), np.ones((2, 1, 3))])
-    found = kept.load("ragged", ["a", "b"])
+    kept.save("ragged", ["a", "b"], [np.zeros((0, 2)), np.ones((2, 1, 3))], Clock())
+    found = kept.load("ragged", ["a", "b"])[0]
     assert [each.shape for each in found] == [(0, 2), (2, 1, 3)]
     for file in tmp_path.rglob("*.h5"):
         assert b"numpy" not in file.read_bytes()
