@@ -163,8 +163,8 @@ def protected(context: Mapping[str, Any], scheme: Any) -> tuple[Any, tuple[Any, 
         return guarded, options.leak
     if options.leak:
         raise InputError(
-            "`leak` must stand behind the protection, whose templates are what leaks, got "
-            f"{list(options.leak)!r} before it; put it into a file behind the resource, as "
+            "`leak` must follow the protection, because protected templates leak, got "
+            f"{list(options.leak)!r} before it; put it into a file after the resource, as "
             "`leak = [*leak, ...]` for what happens to the estimates of embeddings, or "
             "`leak = [..., *leak]` for what happens to the protected templates."
         )
@@ -221,7 +221,7 @@ def attack(context: Mapping[str, Any], number: int | None = None) -> Any:
     attacked = AttackPipeline(pipeline, reconstructor, options, context.get("database"), inverted)
     if number is not None:
         attacked.threat.check(number)
-    _tell_if_replaced(attacked)
+    _note_if_replaced(attacked)
     return attacked
 
 
@@ -268,19 +268,20 @@ def _check_protection(leaked: Any, options: ChainOptions) -> None:
         )
     if inverts and not protects:
         raise InputError(
-            "`leak` must invert no protection of plain templates, got an InvertProtection; chain "
-            "the protection, as `recon-biohashing`, behind the pipeline whose templates leaked."
+            "`leak` must not invert a protection that the templates do not have, got an "
+            "InvertProtection; chain the protection, as `recon-biohashing`, behind the pipeline "
+            "whose templates leaked."
         )
 
 
-def _tell_if_replaced(attacked: Any) -> None:
-    """Say so where Bob's --pipeline silently takes the place of the chain's."""
+def _note_if_replaced(attacked: Any) -> None:
+    """Print a note where Bob's --pipeline has replaced the chain's, which Bob does silently."""
     context = click.get_current_context(silent=True)
     if context is None:
         return
     parameters = context.params
 
-    def tell() -> None:
+    def note() -> None:
         if not attacked.ran and sys.exc_info()[0] is None and parameters.get("pipeline"):
             click.echo(
                 "Note: nothing was attacked: another pipeline took the place of `recon`. Put it "
@@ -288,4 +289,4 @@ def _tell_if_replaced(attacked: Any) -> None:
                 err=True,
             )
 
-    context.call_on_close(tell)
+    context.call_on_close(note)

@@ -29,18 +29,17 @@ class Checkpoints:
     """Embeddings of finished parts of a run, a file each.
 
     A file is named by the kind of the part and the names of its images, which hold
-    their content and annotations, so that a run that was stopped finds what it did,
-    whoever computes it now, and nothing that a changed image has made stale. It
-    appears whole or not at all, with a checksum in it; one that is damaged all
-    the same is told, removed, and computed anew. It holds arrays of numbers
-    alone: features of another kind are computed anew by every run.
+    their content and annotations. A stopped run therefore finds its finished parts, on
+    any machine, and a changed image never meets an old result. A file is written as a
+    whole, with a checksum; a damaged one is reported, removed and computed again. It
+    holds arrays of numbers only.
 
     Parameters
     ----------
     folder : path or None
         None keeps nothing.
     force : bool
-        Read nothing, so that all is computed anew.
+        Read nothing: everything is computed again.
     """
 
     def __init__(self, folder: Path | None, force: bool = False):
@@ -73,7 +72,7 @@ class Checkpoints:
                 found = _unpacked(file, list(keys), path.stat().st_size)
                 return found, Clock(int(file.attrs["images"]), float(file.attrs["seconds"]))
         except _UNREADABLE as error:
-            logger.warning(f"{path} is damaged ({error}): it is computed anew.")
+            logger.warning(f"{path} is damaged ({error}): it is computed again.")
             path.unlink(missing_ok=True)
             return None
 
@@ -86,10 +85,10 @@ class Checkpoints:
         if other:
             logger.warning(
                 f"No checkpoint of {self.path(kind, keys)}: features must be arrays of numbers, "
-                f"got {', '.join(sorted(other))}; they are computed anew by every run."
+                f"got {', '.join(sorted(other))}; every run computes them again."
             )
             return
-        content = io.BytesIO()  # a full disk is an error of ours to tell, not of the library
+        content = io.BytesIO()  # through memory: a full disk then raises our own error
         with h5py.File(content, "w") as file:
             _pack(file, list(keys), arrays)
             file.attrs["images"], file.attrs["seconds"] = clock.images, clock.seconds

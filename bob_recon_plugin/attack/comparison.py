@@ -167,11 +167,11 @@ class _Columns:
     """Columns of Bob's score files, and their text for a probe or a reference."""
 
     def __init__(self, probe: Any, reference: Any, excluded: Sequence[str]):
-        def told(sample: Any) -> list[str]:
+        def written(sample: Any) -> list[str]:
             return [k for k in vars(sample) if k not in excluded and not k.startswith("_")]
 
-        self.probe = ["template_id", *(k for k in told(probe) if k != "template_id")]
-        self.reference = told(reference)
+        self.probe = ["template_id", *(k for k in written(probe) if k != "template_id")]
+        self.reference = written(reference)
         names = [f"probe_{k}" for k in self.probe] + [f"bio_ref_{k}" for k in self.reference]
         self.header = _text([*names, "score"]) + "\r\n"
 

@@ -23,7 +23,7 @@ _SIDE = 112
 _GAP = 8
 _CAPTION = 18
 _LABEL = 96
-# blue and orange of the Okabe-Ito palette: told apart by colour-blind readers too
+# blue and orange of the Okabe-Ito palette: colour-blind readers can tell them apart
 _ACCEPTED, _REJECTED = (0, 90, 160), (200, 80, 0)
 _ROWS = (("", "enrolled"), ("type1", "Type-I"), ("type2", "Type-II"))
 

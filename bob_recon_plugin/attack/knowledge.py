@@ -1,4 +1,4 @@
-"""What the attacker knows: the five attacks of a template inversion, told from what took part."""
+"""What the attacker knows: five attacks, found from the models that take part."""
 
 from __future__ import annotations
 

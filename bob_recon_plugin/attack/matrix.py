@@ -26,7 +26,7 @@ class Cell:
     Attributes
     ----------
     inverted, attacked : str
-        Resources, or files, of the system whose templates leaked and of the one that judges.
+        Resources, or files, of the leaked system and of the attacked system.
     decoder : Path
         Of the inverted system.
     folder : Path
@@ -48,7 +48,7 @@ class Cell:
         return [*leaked, self.attacked, str(self.folder / _CHAIN), "recon"]
 
     def run(self, command: Callable[[list[str]], None], database: str, more: list[str]) -> bool:
-        """Run the cell unless it is done; tell whether it had to be run.
+        """Run the cell unless it is done; return whether it was run.
 
         ``command`` runs `bob bio pipeline simple` with the given arguments.
         """

@@ -66,7 +66,7 @@ class AttackPipeline(PipelineSimple):
         How the attack runs.
     database : Bob database, optional
         Whose samples will come, for the record of the run. Under Bob's command: the one
-        that the command uses, whatever stands here.
+        that the command uses, in place of this one.
     inverted : PipelineSimple, optional
         The system whose templates leaked, of the same images; the reconstructor
         inverts its templates. Default: ``pipeline``, the one under attack.
@@ -123,7 +123,7 @@ class AttackPipeline(PipelineSimple):
         leaked = attacked if inverted is None else identify(inverted.transformer)
         self.identity = describe_run(pipeline, inverted, reconstructor, self.options)
         self.threat = Threat.of(leaked, attacked, self.card, "refinement" in self.identity)
-        # wrong geometry is told before any work
+        # wrong geometry is an error now, before any work
         injected_steps(self._steps(), self.options.reentry, self.card.positions)
         self._own = tuple(
             step.features_dir for step in self._steps() if isinstance(step, CheckpointWrapper)
@@ -227,7 +227,7 @@ class AttackPipeline(PipelineSimple):
     @property
     def output(self) -> Path:
         """Folder of the score files, once Bob has set a CSV score writer."""
-        # absolute: workers may stand in another folder
+        # absolute: workers may run in another folder
         return Path(os.path.abspath(self.score_writer.path)).parent
 
     def _claim_output(self) -> Checkpoints:

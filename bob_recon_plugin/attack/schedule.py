@@ -40,7 +40,7 @@ class Schedule:
     resources : dict of str to float
         What a worker must offer to compute a part, as ``{"GPU": 1}``.
     checkpoints : Path or None
-        Where finished parts are kept, to tell whoever must run again.
+        Where finished parts are kept; named in messages.
     folder : Path
         Where tasks write scores; goes when a run ends, in whatever way it can.
     """
@@ -166,15 +166,15 @@ class Schedule:
                 yield
             except Exception as error:
                 self.clean()
-                if (told := _told(error, self.checkpoints)) is None:
+                if (sentence := _sentence(error, self.checkpoints)) is None:
                     raise
-                raise InputError(f"{told} {kept}") from error
+                raise InputError(f"{sentence} {kept}") from error
             except BaseException:
                 self.clean()
                 raise
 
 
-def _told(error: Exception, place: Path | None) -> str | None:
+def _sentence(error: Exception, place: Path | None) -> str | None:
     """What happened to a disk or a cluster, in words; None where it was something else."""
     from distributed import KilledWorker
     from distributed.comm import CommClosedError

@@ -43,7 +43,7 @@ def write_summary(
         Images and seconds of all tasks together, by step: "embed", "attack", "compare".
     """
     click.echo(f"\nAttack {threat.number} of 5: {threat.knowledge}.")
-    click.echo(_told(spent))
+    click.echo(_effort(spent))
     group = filename.stem.removeprefix("scores-")
     dev = filename.with_name("scores-dev.csv")
     if group != "dev" and not dev.is_file():
@@ -75,8 +75,8 @@ def write_summary(
             click.echo(f"Faces: {picture}")
 
 
-def _told(spent: Mapping[str, Any]) -> str:
-    """Say what the tasks did, with what earlier runs did that left their checkpoints."""
+def _effort(spent: Mapping[str, Any]) -> str:
+    """What the tasks did, in this run and in the runs that left its checkpoints."""
     names = {
         "embed": "images embedded",
         "attack": "templates inverted and presented",

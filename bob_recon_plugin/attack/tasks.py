@@ -111,7 +111,7 @@ def _joined(some: Iterable[dict[bytes, Any]]) -> dict[bytes, Any]:
 
 
 def token(sample: Any) -> bytes | None:
-    """What tells that two lazy samples are one image, read and annotated alike; None: not known."""
+    """Equal for two lazy samples that are one image with the same annotations; None: unknown."""
     load = getattr(sample, "_load", None)
     if load is None:
         return None

@@ -82,7 +82,7 @@ def system(monkeypatch, tmp_path) -> dict[str, object]:
 
 
 def test_a_leak_before_the_protection_is_refused(system):
-    with pytest.raises(ValueError, match=r"`leak` must stand behind the protection.*PartialLeak"):
+    with pytest.raises(ValueError, match=r"`leak` must follow the protection.*PartialLeak"):
         protected(system | {"leak": [PartialLeak(0.5)]}, BioHashing())
 
 
@@ -100,7 +100,7 @@ def test_a_leak_behind_the_protection_is_kept_in_its_order(system):
 
 def test_an_inversion_without_protection_is_refused(system):
     step = InvertProtection(BioHashing(), embedding_norm=20.0)
-    with pytest.raises(ValueError, match="`leak` must invert no protection of plain templates"):
+    with pytest.raises(ValueError, match="a protection that the templates do not have"):
         attack({**system, "leak": [step]})
 
 
