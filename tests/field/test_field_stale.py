@@ -17,7 +17,7 @@ from bob_recon_plugin.attack import matrix as transfer
 from bob_recon_plugin.common.description import describe, describe_database, fingerprint
 from bob_recon_plugin.common.record import StaleOutputError
 from bob_recon_plugin.database import FolderDatabase
-from tests import toy
+from tests import faces, mobio_shaped, toy
 
 
 @pytest.fixture
@@ -243,3 +243,93 @@ def test_a_changed_image_is_another_database(folder):
     assert before == describe_database(FolderDatabase(folder))["content"]
     picture(folder / "p0/0.png", 99)
     assert before != describe_database(database)["content"]
+
+
+# -- trainings -------------------------------------------------------------------
+
+
+def trained(data: Path, output: Path, leak=()) -> Path:
+    """Train one step on prepared faces."""
+    from bob_recon_plugin.faces.dataset import FaceDataset
+    from bob_recon_plugin.training import presets
+    from bob_recon_plugin.training.run import Plan, train
+
+    settings = presets.get("icip2022", {"batch_size": "2", "identity": "0"})
+    plan = Plan("icip2022", settings, width=0.05, steps=1, every=1, device="cpu", leak=leak)
+    return train(FaceDataset(data), output, plan)
+
+
+def test_an_adapter_that_was_fitted_again_is_another_training(tmp_path):
+    from bob_recon_plugin.inversion.adapter import Adapter, AdapterCard, save
+
+    data = faces.prepared(tmp_path / "data", 25)
+    card = AdapterCard("arcface-mbf", "arcface-mbf", None, None, 512, 512, 25, 1.0, 1.0)
+    file = save(tmp_path / "adapter.safetensors", np.eye(512), np.zeros(512), card)
+    trained(data, tmp_path / "out", (Adapter(file),))
+    trained(data, tmp_path / "out", (Adapter(file),))  # the same goes on
+    save(file, 2 * np.eye(512), np.zeros(512), card)
+    with pytest.raises(StaleOutputError, match=r"leak\.0\.path\.file was "):
+        trained(data, tmp_path / "out", (Adapter(file),))
+
+
+def test_other_faces_of_the_same_number_are_another_training(tmp_path):
+    data = faces.prepared(tmp_path / "data", 25)
+    trained(data, tmp_path / "out")
+    embeddings = next(data.glob("*.embeddings.npy"))
+    np.save(embeddings, np.load(embeddings)[::-1].copy())
+    with pytest.raises(StaleOutputError, match=r"data\.embeddings\.sha256 was "):
+        trained(data, tmp_path / "out")
+
+
+# -- databases -------------------------------------------------------------------
+
+
+def lfw(folder: Path, annotations: Path):
+    """Four people of LFW with two images each; eyes from text files."""
+    from bob_recon_plugin.database import LFWDatabase
+
+    return LFWDatabase(
+        original_directory=folder, annotation_directory=annotations, annotation_issuer="named",
+        extension=".png",
+    )  # fmt: skip
+
+
+def test_other_annotation_files_of_lfw_are_another_content(tmp_path):
+    people = ("A_B", "C_D", "E_F", "G_H")
+    for issue in ("one", "two"):
+        for i, person in enumerate(people):
+            for shot in (1, 2):
+                name = f"{person}/{person}_{shot:04d}"
+                image = tmp_path / f"lfw/all_images/{name}.png"
+                image.parent.mkdir(parents=True, exist_ok=True)
+                if not image.exists():
+                    picture(image, 100 * i + shot)
+                eyes = tmp_path / issue / f"{name}.pos"
+                eyes.parent.mkdir(parents=True, exist_ok=True)
+                row = 5 if issue == "one" else 6
+                eyes.write_text(f"reye 5 {row}\nleye 10 {row}\n")
+    same = [f"{p}\t1\t2" for p in people[:2]]
+    other = [f"{people[0]}\t1\t{people[1]}\t1", f"{people[2]}\t1\t{people[3]}\t1"]
+    (tmp_path / "lfw/view2").mkdir()
+    (tmp_path / "lfw/view2/pairs.txt").write_text("\n".join(["1\t2", *same, *other]) + "\n")
+    one, two = (lfw(tmp_path / "lfw", tmp_path / issue) for issue in ("one", "two"))
+    assert describe_database(one) == describe_database(lfw(tmp_path / "lfw", tmp_path / "one"))
+    assert describe_database(one)["content"] != describe_database(two)["content"]
+    first, second = (database.references()[0].samples[0] for database in (one, two))
+    assert fingerprint(first) != fingerprint(second)
+
+
+def test_protocol_files_that_change_in_place_are_another_content(tmp_path):
+    from bob_recon_plugin.database import MobioDatabase
+
+    images, protocols = mobio_shaped.make(tmp_path, 2)
+
+    def content() -> str:
+        return describe_database(
+            MobioDatabase(original_directory=images, dataset_protocols_path=protocols)
+        )["content"]
+
+    before = content()
+    probes = protocols / "mobile0-male-female/dev/for_probing.csv"
+    probes.write_text("\n".join(probes.read_text().splitlines()[:-1]) + "\n")
+    assert content() != before
