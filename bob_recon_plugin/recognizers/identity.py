@@ -12,7 +12,7 @@ from ..common.files import sha256
 from .bob_models import known_name
 from .registry import get, names
 from .transformer import RecognizerTransformer
-from .weights import locate
+from .weights import locate, model_sha256
 
 
 @dataclass(frozen=True)
@@ -84,23 +84,17 @@ def _cores(transformer: Any) -> list[Any]:
 def _of_ours(step: RecognizerTransformer) -> Identity:
     recognizer = get(step.recognizer)
     try:
-        path = locate(recognizer, step.weights)
-    except FileNotFoundError:  # its package is not installed
-        return Identity(recognizer.name, recognizer.sha256, recognizer.embedding_size)
-    return Identity(
-        recognizer.name, _hash_if_there(path) or recognizer.sha256, recognizer.embedding_size
-    )
+        digest = model_sha256(locate(recognizer, step.weights), recognizer.network)
+    except FileNotFoundError:  # a file is missing, or its package is not installed
+        digest = recognizer.sha256
+    return Identity(recognizer.name, digest, recognizer.embedding_size)
 
 
 def _of_bob(step: Any) -> Identity:
     checkpoint = Path(step.checkpoint_path) if step.checkpoint_path else None
-    digest = _hash_if_there(checkpoint) if checkpoint else None
+    digest = sha256(checkpoint) if checkpoint and checkpoint.is_file() else None
     name = known_name(step)
     if name in names():
         return Identity(name, digest, get(name).embedding_size)
     kind = type(step).__name__
     return Identity(f"{kind}-{checkpoint.stem}" if checkpoint else kind, digest)
-
-
-def _hash_if_there(path: Path) -> str | None:
-    return sha256(path) if path.is_file() else None

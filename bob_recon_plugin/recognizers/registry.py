@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..common.files import sha256
 from ..common.validation import InputError, InputTypeError, existing_file, one_of
 from ..images.geometry import BOB_EYES, INSIGHTFACE_EYES
 from .description import Recognizer
+from .weights import model_sha256
 
 _INSIGHTFACE = "InsightFace models: non-commercial research"
 _BOB_DATA = "https://www.idiap.ch/software/bob/data/bob"
@@ -203,5 +203,5 @@ def from_onnx(path: str | Path, name: str | None = None, **description: Any) -> 
             f"`embedding_size` must be given, got none: {path.name} leaves it open; "
             "pass embedding_size=."
         )
-    fields = {"network": "onnx", "weights": str(path), "sha256": sha256(path), **description}
-    return Recognizer(name=name or path.stem, **fields)
+    about = {"network": "onnx", "weights": str(path), "sha256": model_sha256(path, "onnx")}
+    return Recognizer(name=name or path.stem, **about | description)

@@ -15,19 +15,18 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
 from ..common.devices import torch_device
-from ..common.files import sha256
 from ..common.load_once import load_once
 from ..common.validation import InputError, InputTypeError, real_numbers
 from .description import Recognizer
 from .loading import load_module
 from .registry import get
-from .weights import locate, verified
+from .weights import locate, model_sha256, verified
 
 logger = logging.getLogger(__name__)
 
 
 @load_once
-def _loaded(path: Path, recognizer: Recognizer, device: torch.device) -> nn.Module:
+def _loaded(path: Path, recognizer: Recognizer, device: torch.device, _sha256: str) -> nn.Module:
     return load_module(recognizer, path).to(device)
 
 
@@ -35,7 +34,9 @@ def shared_module(
     recognizer: Recognizer, weights: str | Path | None, device: torch.device
 ) -> nn.Module:
     """Return the module of a recogniser, loaded once a process."""
-    return _loaded(verified(recognizer, weights), recognizer, device)
+    path = verified(recognizer, weights)
+    # external data may change while the file itself stays
+    return _loaded(path, recognizer, device, model_sha256(path, recognizer.network))
 
 
 class RecognizerTransformer(TransformerMixin, BaseEstimator):
@@ -125,7 +126,8 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         for name in ("name", "weights", "licence", "source"):
             del about[name]
         with suppress(FileNotFoundError):  # missing weights are told when they are needed
-            about["sha256"] = sha256(locate(recognizer, self.weights))
+            path = locate(recognizer, self.weights)
+            about["sha256"] = model_sha256(path, recognizer.network)
         return about
 
     def _more_tags(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ..common.files import sha256
 from ..common.settings import bob_data_directory, setting
 from ..common.validation import InputError, MissingFileError, existing_file
 from .description import Recognizer
+from .onnx.external import external_files
 
 
 def rc_key(recognizer: Recognizer) -> str:
@@ -54,6 +56,38 @@ def _remedy(recognizer: Recognizer) -> str:
     )
 
 
+def model_sha256(path: str | Path, network: str) -> str:
+    """SHA-256, in hexadecimal, of everything that decides a model's embeddings.
+
+    Files are read once a process and again when they change.
+
+    Parameters
+    ----------
+    path : str or Path
+        The weights file.
+    network : str
+        As in :class:`~.description.Recognizer`.
+
+    Returns
+    -------
+    str
+        Of the file; of an ONNX file with external data, of the hashes of all its files.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the file, or a file with its external data, does not exist.
+    ValueError
+        When the external data is outside the model's folder.
+    """
+    path = Path(path).expanduser()
+    own = sha256(path)
+    others = external_files(path) if network == "onnx" else []
+    if not others:
+        return own
+    return hashlib.sha256("".join([own, *map(sha256, others)]).encode()).hexdigest()
+
+
 def verified(recognizer: Recognizer, weights: str | Path | None = None) -> Path:
     """Path of the weights file, present and with the hash of the description.
 
@@ -67,7 +101,7 @@ def verified(recognizer: Recognizer, weights: str | Path | None = None) -> Path:
     path = existing_file(
         f"weights of {recognizer.name}", locate(recognizer, weights), _remedy(recognizer)
     )
-    found = sha256(path)
+    found = model_sha256(path, recognizer.network)
     if recognizer.sha256 not in (None, found):
         raise InputError(
             f"`weights` of {recognizer.name} must have SHA-256 {recognizer.sha256}, got {found} "

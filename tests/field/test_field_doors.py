@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import pickle
 import tarfile
 import zipfile
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -33,6 +35,7 @@ from bob_recon_plugin.faces.generator import Generator
 from bob_recon_plugin.faces.sources import open_source
 from bob_recon_plugin.images.reading import load_image, load_member
 from bob_recon_plugin.inversion import adapter as adapters
+from bob_recon_plugin.recognizers import RecognizerTransformer, identify
 from bob_recon_plugin.report.build import Options, write_report
 from bob_recon_plugin.training.callbacks import TensorsAlone
 from bob_recon_plugin.training.losses import Perceptual
@@ -238,6 +241,51 @@ def test_a_tensor_larger_than_its_data_takes_no_memory(folder):
     made.graph.initializer[0].dims[0] = 2**40
     with pytest.raises(InputError, match="for the tensor 'weight', got 3072"):
         recognizers.from_onnx(written(made, folder))
+
+
+def changed(path: Path) -> None:
+    """Another tensor in ``data.bin``, of the same size; the model's file stays."""
+    data = path.with_name("data.bin")
+    data.write_bytes(np.frombuffer(data.read_bytes(), np.float32)[::-1].tobytes())
+
+
+def test_data_beside_a_model_file_belongs_to_the_identity_of_the_model(folder):
+    path = external(folder)
+    described = recognizers.from_onnx(path)
+    faces = np.random.default_rng(1).integers(0, 256, (2, 3, SIDE, SIDE), dtype=np.uint8)
+    before = RecognizerTransformer(described)
+    identity, said, embeddings = identify(before), before.describe(), before.transform(faces)
+    assert identity.sha256 == described.sha256 == said["sha256"]
+
+    changed(path)
+    after = RecognizerTransformer(recognizers.from_onnx(path))
+    assert not identify(after).same_as(identity)
+    assert after.describe() != said
+    assert np.abs(after.transform(faces) - embeddings).max() > 0.1
+    with pytest.raises(InputError, match="must have SHA-256"):
+        before.transform(faces)
+
+
+def test_data_that_changes_is_loaded_again_where_no_hash_is_asked_for(folder):
+    path = external(folder)
+    model = RecognizerTransformer(replace(recognizers.from_onnx(path), sha256=None))
+    faces = np.random.default_rng(1).integers(0, 256, (2, 3, SIDE, SIDE), dtype=np.uint8)
+    embeddings = model.transform(faces)
+    changed(path)
+    assert np.abs(model.transform(faces) - embeddings).max() > 0.1
+
+
+def test_a_model_in_one_file_has_the_hash_of_the_file(tmp_path):
+    path = written(model(), tmp_path)
+    assert recognizers.from_onnx(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_data_that_is_missing_leaves_the_model_unknown(folder):
+    described = recognizers.from_onnx(external(folder))
+    (folder / "data.bin").unlink()
+    model = RecognizerTransformer(replace(described, sha256=None))
+    assert identify(model).sha256 is None
+    assert model.describe()["sha256"] is None
 
 
 # -- torch: weights --------------------------------------------------------------------------

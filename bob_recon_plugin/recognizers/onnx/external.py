@@ -1,4 +1,4 @@
-"""Read the tensors that an ONNX file keeps in files beside it, and in no other place."""
+"""External data: tensors that an ONNX file keeps in other files of its folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
+from ...common.load_once import load_once
 from ...common.validation import InputError, MissingFileError
 
 _REMEDY = "get the file again together with its data, or export it as one file."
@@ -36,6 +37,37 @@ def read_external(model: onnx.ModelProto, path: Path) -> None:
             tensor.raw_data = _bytes_of(tensor, path)
             del tensor.external_data[:]
             tensor.data_location = onnx.TensorProto.DEFAULT
+
+
+def external_files(path: Path) -> list[Path]:
+    """Return the files with external data of an ONNX file, sorted; empty for most models.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file. A file that is not ONNX has no external data.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        For a file with data that is missing or outside the folder, as :func:`read_external`.
+    """
+    return sorted({_inside(path, location) for location in _locations(path)})
+
+
+@load_once
+def _locations(path: Path) -> list[str]:
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except Exception:  # protobuf has no common error across its versions
+        return []
+    return [
+        entry.value
+        for tensor in _tensors(model.graph)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    ]
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
