@@ -10,8 +10,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bob_recon_plugin.attack.knowledge import Part
-from bob_recon_plugin.common.description import describe_database
 from bob_recon_plugin.database import DemoDatabase
+from bob_recon_plugin.database.content import describe_database
 from bob_recon_plugin.evaluation import quality
 from bob_recon_plugin.evaluation.source_images import Originals, aligned, reopen, source_of
 from bob_recon_plugin.images import INSIGHTFACE_EYES

@@ -23,8 +23,9 @@ from bob.bio.base.pipelines import (
 from bob.pipelines import CheckpointWrapper, DaskWrapper, SampleSet, ToDaskBag
 
 from ..common import record as run_record
-from ..common.description import describe, describe_database, digest
+from ..common.description import describe, digest
 from ..common.validation import InputError, InputTypeError
+from ..database.content import describe_database
 from ..inversion.adapter import Adapter
 from ..recognizers import identify
 from .checkpoints import Checkpoints

@@ -23,8 +23,8 @@ import click
 import numpy as np
 from bob.pipelines import DelayedSample
 
-from ..common.description import describe_database
 from ..common.validation import InputError, existing_file
+from ..database.content import describe_database
 from ..database.left_out import ANNOTATIONS, LeftOut, walk
 from ..images.annotations import Positions, read_table
 from ..images.reading import EXTENSIONS, check_size, decode_image, load_image, read_member
