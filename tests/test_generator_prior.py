@@ -249,13 +249,15 @@ def test_faces_and_portraits_of_a_file(drawn, checkpoint):
 
 def test_whole_pictures_are_not_refined(drawn, checkpoint):
     whole = FaceReconstructor(checkpoint, "a", device="cpu", portraits=True)
-    with pytest.raises(ValueError, match="must give crops to refine, got portraits=True"):
+    with pytest.raises(ValueError, match="must make crops to refine, got portraits=True"):
         RefinedReconstructor(whole).validate()
 
 
 def test_other_decoders_have_no_portraits(tmp_path):
     path = save(tmp_path / "l.safetensors", LinearDecoder(SIZE), ModelCard("a", SIZE))
-    with pytest.raises(ValueError, match="`portraits` must be False for faces of linear, got True"):
+    with pytest.raises(
+        ValueError, match="`portraits` must be False for a decoder 'linear', got True"
+    ):
         FaceReconstructor(path, portraits=True).validate()
 
 
