@@ -255,9 +255,7 @@ def test_whole_pictures_are_not_refined(drawn, checkpoint):
 
 def test_other_decoders_have_no_portraits(tmp_path):
     path = save(tmp_path / "l.safetensors", LinearDecoder(SIZE), ModelCard("a", SIZE))
-    with pytest.raises(
-        ValueError, match="`portraits` must be False for a decoder 'linear', got True"
-    ):
+    with pytest.raises(ValueError, match="`portraits` must be False for faces of linear, got True"):
         FaceReconstructor(path, portraits=True).validate()
 
 

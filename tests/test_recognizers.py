@@ -297,7 +297,7 @@ def test_own_onnx_file_that_changes_after_its_description_is_refused(tiny_onnx):
 def test_file_that_is_no_onnx_is_told(tmp_path, content):
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"`weights` must be an ONNX file.*get the file again"):
+    with pytest.raises(ValueError, match=r"`weights` must be an ONNX file.*download"):
         recognizers.from_onnx(path)
 
 
@@ -314,7 +314,7 @@ def test_truncated_weights_are_told(tmp_path):
         ({"out": "map"}, r"must give embeddings of shape \(n, d\), got \[None, 4, 1, 1\]"),
         ({"channels": 16, "sides": (16, 3)}, r"must take images of shape \(n, 3, H, W\), got"),
         ({"tail": ("act",)}, "with one input and one output, got 1 and 2"),
-        ({"out": "open"}, r"`embedding_size` must be given, got none: tiny\.onnx leaves it open"),
+        ({"out": "open"}, r"`embedding_size` must be given, got none: tiny\.onnx does not fix it"),
     ],
 )
 def test_onnx_file_of_another_form_is_told_when_described(tmp_path, variant, message):
@@ -600,7 +600,7 @@ def test_slices_of_every_form_are_read(tmp_path, opset, inputs, about, size):
         ),
         (  # every image in the mean of all
             [("ReduceMean", "flat", "mean", {"axes": [0]}), ("Add", "flat mean", "y", {})],
-            "batch of one .an image is embedded in another way beside a second one",
+            "batch of one .an image has another embedding in a batch of two",
         ),
         ([("Mish", "flat", "y", {})], "that onnx2torch converts, got .*Mish"),
     ],
@@ -757,7 +757,7 @@ def test_state_dict_of_another_network_is_told(iresnet50):
 def test_weights_file_with_code_in_it_is_refused(tmp_path):
     path = tmp_path / "whole.pth"
     torch.save(tmp_path, path)
-    with pytest.raises(ValueError, match="that holds tensors alone, got"):
+    with pytest.raises(ValueError, match="that holds only tensors, got"):
         recognizers.load_module("arcface-iresnet34", weights=path)
 
 

@@ -468,7 +468,7 @@ def test_a_row_is_scaled_whatever_stands_beside_it(scaled, far, factors):
 
 
 def test_the_norms_of_a_decoder_that_knows_none_are_left(checkpoint, embeddings):
-    with pytest.warns(UserWarning, match="nothing is known of the norms .* of a have; pass them"):
+    with pytest.warns(UserWarning, match="the norm of embeddings of a is not known; pass raw"):
         found = FaceReconstructor(checkpoint).transform(3 * embeddings)
     exact = 255 * decoders.load(checkpoint)[0](torch.from_numpy(3 * embeddings)).detach().numpy()
     assert np.abs(found - exact).max() <= 0.5 + 1e-3

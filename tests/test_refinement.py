@@ -23,7 +23,7 @@ from bob_recon_plugin.evaluation import scores
 from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.inversion.refinement import RefinedReconstructor
 from bob_recon_plugin.recognizers import RecognizerTransformer
-from bob_recon_plugin.recognizers.jitter import Watched, moved
+from bob_recon_plugin.recognizers.jitter import JitteredRecognizer, shift_and_mirror
 from tests import toy
 from tests.faces import demo_faces
 
@@ -324,7 +324,7 @@ def test_moved_faces_are_shifted_and_mirrored_alike():
     faces = torch.arange(2 * 3 * 8 * 9).reshape(2, 3, 8, 9).float()
     found = set()
     for seed in range(60):
-        result = moved(faces, torch.Generator().manual_seed(seed))
+        result = shift_and_mirror(faces, torch.Generator().manual_seed(seed))
         options = [
             (down, right, mirrored)
             for down in range(-2, 3)
@@ -347,7 +347,7 @@ def _by_hand(faces, down, right, mirrored):
 
 
 def test_the_training_sees_moved_faces_with_noise():
-    watched = Watched(torch.nn.Identity())
+    watched = JitteredRecognizer(torch.nn.Identity())
     faces = torch.full((2, 3, 8, 8), 100.0)
     assert torch.equal(watched(faces), faces)
     watched.generator = torch.Generator().manual_seed(0)
@@ -423,9 +423,9 @@ def test_any_sequence_of_embeddings(refined, templates):
     ("change", "message"),
     [
         ({"over": "air"}, "`over` must be one of 'embedding', 'pixels', got 'air'"),
-        ({"steps": -1}, "`steps` must be an integer of at least 0, got -1"),
-        ({"steps": 2.0}, "`steps` must be an integer of at least 0, got 2.0"),
-        ({"seed": -1}, "`seed` must be an integer of at least 0, got -1"),
+        ({"steps": -1}, "`steps` must be a whole number of at least 0, got -1"),
+        ({"steps": 2.0}, "`steps` must be a whole number of at least 0, got 2.0"),
+        ({"seed": -1}, "`seed` must be a whole number of at least 0, got -1"),
         ({"enough": 1.1}, r"`enough` must be a cosine in \[-1, 1\], got 1.1"),
         ({"enough": float("nan")}, "`enough` must be a cosine"),
         ({"stay": -0.1}, "`stay` must be at least 0 and finite, got -0.1"),
@@ -493,7 +493,7 @@ def test_embeddings_are_checked(refined, wrong):
 
 
 def test_budgets_are_checked(refined, templates):
-    with pytest.raises(ValueError, match="`budgets` must be an integer of at least 0, got -1"):
+    with pytest.raises(ValueError, match="`budgets` must be a whole number of at least 0, got -1"):
         refined().transform_at(templates, [3, -1])
 
 

@@ -1,4 +1,4 @@
-"""Eye positions: given once for aligned copies, or read from annotation files."""
+"""Eye positions from annotation files, and their validation."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def eye_positions(name: str, positions: object) -> Positions:
 def fixed_eye_positions(positions: object) -> Positions | None:
     """Check ``fixed_positions``, which may be None.
 
-    Raises what :func:`eye_positions` raises, and ValueError when the person's
-    right eye is not on the left of the image, as it is in an aligned face.
+    Raises the errors of :func:`eye_positions`, and ValueError unless the person's right eye is on
+    the left side of the image.
     """
     if positions is None:
         return None
@@ -56,7 +56,7 @@ def _middle(first: tuple[float, float], second: tuple[float, float]) -> tuple[fl
 
 
 def _funneled(text: str) -> Positions:
-    """Nine x y points, of which the first four are the corners of the right and the left eye."""
+    """Read nine points (x, y); the first four are the corners of the right and the left eye."""
     numbers = [float(field) for field in text.split()]
     if len(numbers) != 18:
         raise InputError(f"{len(numbers)} numbers")
@@ -70,18 +70,18 @@ def _rows(text: str) -> dict[str, tuple[float, float]]:
 
 
 def _idiap(text: str) -> Positions:
-    """Rows of number, y, x (the order in which Bob 12 reads them): 3 and 8 are the eyes."""
+    """Read rows of number, y, x (in Bob 12's order); numbers 3 and 8 are the eyes."""
     rows = _rows(text)
     return {"reye": rows["3"], "leye": rows["8"]}
 
 
 def _named(text: str) -> Positions:
-    """Rows of name, x, y."""
+    """Read rows of name, x, y."""
     rows = _rows(text)
     return {eye: (rows[eye][1], rows[eye][0]) for eye in ("reye", "leye")}
 
 
-#: issuer of LFW annotations -> what its files end with, and their reader
+#: issuer of LFW annotations: extension of its files, and the function that reads them
 ISSUERS: dict[str, tuple[str, Callable[[str], Positions]]] = {
     "funneled": (".jpg.pts", _funneled),
     "idiap": (".pos", _idiap),
@@ -109,8 +109,8 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, Positions | None]:
     Parameters
     ----------
     path : path of a CSV file
-        UTF-8, columns path, reye_y, reye_x, leye_y, leye_x, others are ignored; pixels.
-        Four empty cells: there is no face in this image.
+        UTF-8, with the columns path, reye_y, reye_x, leye_y, leye_x, in pixels; other columns are
+        ignored. Four empty cells mean that there is no face in the image.
 
     Returns
     -------
@@ -119,8 +119,8 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, Positions | None]:
     Raises
     ------
     ValueError
-        When a column is missing, a position is no finite number (with the line),
-        an image has two rows, or the file is no text in UTF-8.
+        When a column is missing, a position is not a finite number (with the line), an image has
+        two rows, or the file is not text in UTF-8.
     """
     try:
         return _read_table(path)

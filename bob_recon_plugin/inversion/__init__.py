@@ -1,4 +1,4 @@
-"""From stolen templates to faces: the reconstructor, its refinement, damage, adapters."""
+"""From stolen templates to faces: reconstructors, refinement, damaged templates, adapters."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from .. import decoders
 from ..common.devices import torch_device
 from ..common.files import sha256
 from ..common.load_once import load_once
-from ..common.rows import FixedTransformer, at_norm, embedding_rows
-from ..common.validation import InputError, existing_file
+from ..common.rows import FixedTransformer, embedding_rows, restore_norm
+from ..common.validation import InputError, existing_file, whole_number
 from ..images.geometry import FFHQ_EYES, FFHQ_SIDE
 from ..recognizers import Identity
 
@@ -60,14 +60,6 @@ class Reconstructor(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Return what decides the faces; see :mod:`bob_recon_plugin.common.description`."""
-
-
-@runtime_checkable
-class DrawsPortraits(Protocol):
-    """A decoder that draws whole pictures too, from which its faces are cropped."""
-
-    def portraits(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Return pictures of shape (n, 3, 1024, 1024) in [0, 1] for embeddings of shape (n, d)."""
 
 
 def shipped_decoder() -> Path:
@@ -168,10 +160,10 @@ class FaceReconstructor(FixedTransformer):
         FileNotFoundError, ValueError
             As :meth:`validate`.
         TypeError, ValueError
-            For embeddings of another type, shape or length, not finite, or zero.
+            For embeddings of a wrong type, shape or length, not finite, or zero.
         """
         decoder, card, device = self._ready()
-        rows = at_norm(self._rows(X), card.embedding_norm, card.recognizer)
+        rows = restore_norm(self._rows(X), card.embedding_norm, card.recognizer)
         draw: Any = decoder.portraits if self.portraits else decoder
         faces = np.empty((len(rows), 3, *self.image_size), dtype=np.uint8)
         with torch.inference_mode():
@@ -226,16 +218,13 @@ class FaceReconstructor(FixedTransformer):
         return embedding_rows("X", X, card.embedding_size, remedy)
 
     def _ready(self) -> tuple[torch.nn.Module, decoders.ModelCard, torch.device]:
-        if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
-            raise InputError(
-                f"`batch_size` must be a positive integer, got {self.batch_size!r}; try 32."
-            )
+        whole_number("batch_size", self.batch_size)
         device = torch_device(self.device)
         decoder, card = shared_decoder(self.checkpoint, device)
-        if self.portraits and not isinstance(decoder, DrawsPortraits):
+        if self.portraits and not hasattr(decoder, "portraits"):
             raise InputError(
-                f"`portraits` must be False for a decoder {card.decoder!r}, got "
-                f"{self.portraits!r}; train a decoder with `--decoder generator`."
+                f"`portraits` must be False for faces of {card.decoder}, got {self.portraits!r}; "
+                "train a decoder with `--decoder generator`."
             )
         _check_recognizer(card, self.recognizer, self.recognizer_sha256)
         return decoder, card, device

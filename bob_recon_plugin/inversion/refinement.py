@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from ..common.devices import torch_device
 from ..common.memory import keep_freed_memory
-from ..common.rows import FixedTransformer, at_norm, embedding_rows
-from ..common.validation import InputError, one_of
+from ..common.rows import FixedTransformer, embedding_rows, restore_norm
+from ..common.validation import InputError, one_of, whole_number
 from ..decoders import ModelCard
 from ..images.geometry import same_place
 from ..recognizers import Identity, Recognizer, get, model_sha256, shared_module, verified
-from ..recognizers.jitter import moved
+from ..recognizers.jitter import shift_and_mirror
 from .reconstructor import Reconstructor, shared_decoder
 
 #: Length of the first step, as a share of an embedding's norm or of the range of a pixel.
@@ -212,10 +212,10 @@ class RefinedReconstructor(FixedTransformer):
         """
         recognizer, decoder = self._ready()
         for budget in budgets:
-            _check_count("budgets", budget)
+            whole_number("budgets", budget, 0)
         keep_freed_memory()
         card = self.card()
-        rows = at_norm(self._rows(X), card.embedding_norm, card.recognizer)
+        rows = restore_norm(self._rows(X), card.embedding_norm, card.recognizer)
         faces = self.reconstructor.transform(rows)
         found = [faces.copy() for _ in budgets]
         for start in range(0, len(rows) if any(budgets) else 0, self.batch_size):
@@ -256,7 +256,7 @@ class RefinedReconstructor(FixedTransformer):
             if step == max(budgets) or not len(active):
                 break
             if self.jitter:
-                view = _laid_out(moved(drawn, _random(self.seed, step)))
+                view = _laid_out(shift_and_mirror(drawn, _random(self.seed, step)))
                 cosines = F.cosine_similarity(recognizer(view), templates[active])
             loss = (1 - cosines).sum() + self.stay * search.distance(active).sum()
             optimizer.zero_grad()
@@ -282,8 +282,8 @@ class RefinedReconstructor(FixedTransformer):
 
     def _check_parameters(self) -> None:
         one_of("over", self.over, _SEARCHES)
-        _check_count("steps", self.steps)
-        _check_count("seed", self.seed)
+        whole_number("steps", self.steps, 0)
+        whole_number("seed", self.seed, 0)
         if not -1 <= self.enough <= 1:
             raise InputError(f"`enough` must be a cosine in [-1, 1], got {self.enough!r}.")
         if not 0 <= self.stay < math.inf:
@@ -380,11 +380,6 @@ def _laid_out(faces: torch.Tensor) -> torch.Tensor:
 def _random(seed: int, step: int) -> torch.Generator:
     """Random numbers of one step, the same in every batch."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
-
-
-def _check_count(name: str, value: Any) -> None:
-    if not isinstance(value, (int, np.integer)) or value < 0:
-        raise InputError(f"`{name}` must be an integer of at least 0, got {value!r}.")
 
 
 def _verified_sha256(about: Recognizer, weights: str | None) -> str:

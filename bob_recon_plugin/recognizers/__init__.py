@@ -1,4 +1,4 @@
-"""Recognition models as differentiable torch modules and as Bob transformers."""
+"""Recognition models, as differentiable torch modules and as Bob transformers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Which recognition model stands in a Bob transformer."""
+"""Identify the recognition model in a Bob transformer."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,7 @@ from .weights import locate, model_sha256
 class Identity:
     """Name of a recognition model, hash of its weights file, length of its embeddings.
 
-    ``sha256`` and ``embedding_size`` are None where they cannot be known
-    without loading the model.
+    ``sha256`` and ``embedding_size`` are None if they are not known without loading the model.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Identity:
     embedding_size: int | None = None
 
     def same_as(self, other: Identity) -> bool:
-        """Whether both are one recognition model: hashes decide where both are known, else names.
+        """Whether both are the same model, by their hashes if both are known, else by their names.
 
         Examples
         --------
@@ -45,11 +45,10 @@ class Identity:
 
 
 def identify(transformer: Any) -> Identity:
-    """Tell which recognition model stands in a transformer.
+    """Return the recognition model in a transformer.
 
-    Looks through scikit-learn pipelines and Bob's wrappers for one of our
-    transformers or one of Bob's torch models. It downloads and loads nothing;
-    the weights file is hashed if it is there.
+    Searches scikit-learn pipelines and Bob's wrappers for a :class:`RecognizerTransformer` or one
+    of Bob's torch models. Nothing is downloaded or loaded; the weights are hashed if they exist.
 
     Parameters
     ----------
@@ -66,31 +65,32 @@ def identify(transformer: Any) -> Identity:
     cores = _cores(transformer)
     for step in reversed(cores):
         if isinstance(step, RecognizerTransformer):
-            return _of_ours(step)
+            return _identify_own(step)
         if isinstance(step, PyTorchModel):
-            return _of_bob(step)
+            return _identify_bob(step)
     return Identity(type(cores[-1]).__name__)
 
 
 def _cores(transformer: Any) -> list[Any]:
-    """Steps in order, without the wrappers around them."""
-    while hasattr(transformer, "estimator"):
+    """Return the steps in order, without Bob's wrappers."""
+    from bob.pipelines import BaseWrapper
+
+    while isinstance(transformer, BaseWrapper):
         transformer = transformer.estimator
     if isinstance(transformer, Pipeline) and transformer.steps:
         return [core for _, step in transformer.steps for core in _cores(step)]
     return [transformer]
 
 
-def _of_ours(step: RecognizerTransformer) -> Identity:
+def _identify_own(step: RecognizerTransformer) -> Identity:
     recognizer = get(step.recognizer)
-    try:
+    digest = recognizer.sha256
+    with suppress(FileNotFoundError):  # a file is missing, or its package is not installed
         digest = model_sha256(locate(recognizer, step.weights), recognizer.network)
-    except FileNotFoundError:  # a file is missing, or its package is not installed
-        digest = recognizer.sha256
     return Identity(recognizer.name, digest, recognizer.embedding_size)
 
 
-def _of_bob(step: Any) -> Identity:
+def _identify_bob(step: Any) -> Identity:
     checkpoint = Path(step.checkpoint_path) if step.checkpoint_path else None
     digest = sha256(checkpoint) if checkpoint and checkpoint.is_file() else None
     name = known_name(step)

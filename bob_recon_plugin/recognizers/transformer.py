@@ -47,11 +47,10 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
     recognizer : str or Recognizer
         A name that :func:`~bob_recon_plugin.recognizers.names` lists, or a description.
     weights : str, optional
-        Own copy of the weights file.
+        Path of another copy of the weights file.
     batch_size : int, optional
-        Faces that go through the network at once. Default: 256 on a GPU, and 16
-        on a CPU, where the activations of more leave the caches and the memory
-        that a thread keeps.
+        Faces embedded at once. Default: 256 on a GPU, 16 on a CPU, where larger batches do not
+        fit into the caches.
     device : str
         ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``...
 
@@ -74,7 +73,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X: Any = None, y: Any = None) -> RecognizerTransformer:
-        """Check ``X``, if it is given: the weights are fixed."""
+        """Check ``X`` if it is given; nothing is learnt."""
         if X is not None:
             recognizer = get(self.recognizer)
             for i in range(len(X)):
@@ -97,7 +96,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            For a face of another type, shape or range, with its index.
+            For a face of a wrong type, shape or range, with its index.
         FileNotFoundError
             If the weights are missing.
         """
@@ -120,12 +119,12 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         return embeddings
 
     def describe(self) -> dict[str, Any]:
-        """What decides its embeddings: the description of the model, its weights by content."""
+        """Return what decides the embeddings: the description, and the weights by content."""
         recognizer = get(self.recognizer)
         about = asdict(recognizer)
         for name in ("name", "weights", "licence", "source"):
             del about[name]
-        with suppress(FileNotFoundError):  # missing weights are told when they are needed
+        with suppress(FileNotFoundError):  # missing weights raise an error when they are used
             path = locate(recognizer, self.weights)
             about["sha256"] = model_sha256(path, recognizer.network)
         return about
@@ -146,15 +145,15 @@ def _checked(face: Any, index: int, recognizer: Recognizer) -> np.ndarray:
     if array.shape != shape:
         raise InputError(
             f"`X[{index}]` must have shape {shape} for {recognizer.name}, got {array.shape}; "
-            "give a batch of faces, channels first, cropped to the size of the description."
+            "give a batch of faces, channels first, cropped to this size."
         )
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():  # NaN and infinity both show in min or max
         raise InputError(f"`X[{index}]` must be finite, got NaN or infinity; check this face.")
-    if low < -1 or high > 256:  # a level of slack for interpolation
+    if low < -1 or high > 256:  # interpolation may leave the range by one level
         raise InputError(
             f"`X[{index}]` must lie in [0, 255], got values from {low:g} to {high:g}; "
-            "give unnormalised pixels, the model's own normalisation is applied here."
+            "give unnormalised pixels, since they are normalised here."
         )
     return array
 

@@ -1,4 +1,4 @@
-"""Find the weights file of a recognition model, and make sure it is the right one."""
+"""Find the weights file of a recognition model, and verify its hash."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from .description import Recognizer
 from .onnx.external import external_files
 
 
-def rc_key(recognizer: Recognizer) -> str:
-    """Key of Bob's configuration under which a user puts an own copy of the file."""
+def setting_key(recognizer: Recognizer) -> str:
+    """Key of the setting that names the user's copy of the weights file."""
     return f"bob_recon_plugin.weights.{recognizer.name}"
 
 
 def locate(recognizer: Recognizer, weights: str | Path | None = None) -> Path:
-    """Path of the weights file, which need not exist.
+    """Return the path of the weights file, which may not exist.
 
-    ``weights`` if given, else the user's own copy (``bob config set
-    bob_recon_plugin.weights.NAME FILE``), else where the description says.
+    ``weights`` if given, else the file in the user's settings (``bob config set
+    bob_recon_plugin.weights.NAME FILE``), else the file in the description.
 
     Raises
     ------
     FileNotFoundError
-        If the package that carries the file is not installed.
+        If the package with the file is not installed.
     """
-    own = weights or setting(rc_key(recognizer))
+    own = weights or setting(setting_key(recognizer))
     if own:
         return Path(own).expanduser()
     package, colon, inside = recognizer.weights.partition(":")
     if colon and not Path(recognizer.weights).is_absolute():
         return _in_package(recognizer, package, inside)
-    return bob_data_directory() / recognizer.weights  # an absolute path stays as it is
+    return bob_data_directory() / recognizer.weights  # an absolute path is not changed
 
 
 def _in_package(recognizer: Recognizer, package: str, inside: str) -> Path:
-    # found, not imported: such packages may load models when imported
+    # not imported, since such packages may load models at import
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise MissingFileError(
@@ -51,15 +51,15 @@ def _in_package(recognizer: Recognizer, package: str, inside: str) -> Path:
 
 def _remedy(recognizer: Recognizer) -> str:
     return (
-        f"{recognizer.source}, or point to an own copy with weights= or "
-        f"`bob config set {rc_key(recognizer)} FILE`."
+        f"{recognizer.source}, or name your copy of the file with weights= or "
+        f"`bob config set {setting_key(recognizer)} FILE`."
     )
 
 
 def model_sha256(path: str | Path, network: str) -> str:
-    """SHA-256, in hexadecimal, of everything that decides a model's embeddings.
+    """Return the SHA-256, in hexadecimal, of the weights of a model, external data included.
 
-    Files are read once a process and again when they change.
+    Files are read once a process, and again when they change.
 
     Parameters
     ----------
@@ -89,14 +89,14 @@ def model_sha256(path: str | Path, network: str) -> str:
 
 
 def verified(recognizer: Recognizer, weights: str | Path | None = None) -> Path:
-    """Path of the weights file, present and with the hash of the description.
+    """Return the path of the weights file, which exists and has the hash of the description.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is another file than the description means.
+        If the hash is not that of the description.
     """
     path = existing_file(
         f"weights of {recognizer.name}", locate(recognizer, weights), _remedy(recognizer)
@@ -105,7 +105,7 @@ def verified(recognizer: Recognizer, weights: str | Path | None = None) -> Path:
     if recognizer.sha256 not in (None, found):
         raise InputError(
             f"`weights` of {recognizer.name} must have SHA-256 {recognizer.sha256}, got {found} "
-            f"({path}); {_remedy(recognizer)} A model of your own gets an own description: "
-            "recognizers.from_onnx, or dataclasses.replace with its name and sha256."
+            f"({path}); {_remedy(recognizer)} For another model, write another description: "
+            "use recognizers.from_onnx, or dataclasses.replace with its name and sha256."
         )
     return path
