@@ -325,7 +325,9 @@ def test_missing_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5, "8", None])
 def test_batch_size_must_be_positive(checkpoint, batch_size):
-    refuses(FaceReconstructor(checkpoint, batch_size=batch_size), "`batch_size` must be a positive")
+    refuses(
+        FaceReconstructor(checkpoint, batch_size=batch_size), "`batch_size` must be a whole number"
+    )
 
 
 @pytest.mark.parametrize("device", ["abacus", 3.5, ""])

@@ -437,7 +437,7 @@ def test_weights_are_tensors_alone(tmp_path, marker, monkeypatch, name, hostile)
     path = tmp_path / "weights.pth"
     hostile(path, marker)
     before = set(tmp_path.iterdir())
-    with pytest.raises(InputError, match=f"`{name}` must be a file of torch.save that holds tens"):
+    with pytest.raises(InputError, match=f"`{name}` must be a file of torch.save .* only tens"):
         OPENERS[name](path)
     assert set(tmp_path.iterdir()) == before
 
@@ -741,7 +741,7 @@ def test_prepared_faces_are_numbers_alone(tmp_path, marker, which, kind):
         path.write_bytes(
             content.replace(b"(3, ", b"(9" + b"9" * 10 + b", ").replace(b" " * 10, b"", 1)
         )
-    with pytest.raises(InputError, match=r"must (have whole shards|hold one array)"):
+    with pytest.raises(InputError, match=r"must (have complete shards|hold one array)"):
         FaceDataset(tmp_path)
     assert not marker.exists()
 
@@ -749,5 +749,5 @@ def test_prepared_faces_are_numbers_alone(tmp_path, marker, which, kind):
 def test_keys_of_prepared_faces_are_texts(tmp_path):
     prepared(tmp_path)
     (tmp_path / "shard-00000.json").write_text('{"keys": [1, 2, 3], "bad": []}')
-    with pytest.raises(InputError, match=r"`shard` must be readable.*a key is no text"):
+    with pytest.raises(InputError, match=r"`shard` must be readable.*a key is not text"):
         FaceDataset(tmp_path)

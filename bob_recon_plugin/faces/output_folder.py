@@ -1,4 +1,4 @@
-"""Take an output folder for one piece of work, or refuse it."""
+"""Claim an output folder for one piece of work, or refuse it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from ..common.validation import InputError
 RECORD = FILE_NAME
 
 
-def take(directory: Path, identity: dict[str, Any], force: bool | None = None) -> None:
-    """Write the record of this work into a folder that is new, or holds the same work.
+def claim_folder(directory: Path, identity: dict[str, Any], force: bool | None = None) -> None:
+    """Write the record of this work into a folder that is new or has results of the same work.
 
     Parameters
     ----------
     directory : Path
         Output folder.
     identity : dict
-        What decides its content, ready for JSON.
+        What decides the content of the folder, JSON-ready.
     force : bool, optional
-        Whether other work of this kind may be replaced; None where the command
-        knows no ``--force``.
+        Whether other work may be replaced; None for commands without ``--force``.
 
     Raises
     ------
     ValueError
-        For a folder of somebody else's files, and, with the differences, of other work.
+        For a folder with unknown files, and for a folder of other work, with the differences.
     """
     if directory.is_dir() and any(directory.iterdir()) and not (directory / RECORD).is_file():
         raise InputError(
-            f"`output` must be a folder of its own, got {directory} with other files in it; choose "
+            f"`output` must be a new folder, got {directory} with other files in it; choose "
             "another --output."
         )
     claim(directory, identity, [] if force is None else [directory], bool(force))
