@@ -62,7 +62,7 @@ def claim(
     directory: Path,
     identity: dict[str, Any],
     reuses: list[Path],
-    force: bool,
+    force: bool | None,
     about: dict[str, Any] | None = None,
 ) -> None:
     """Write the record of a run, or refuse a folder with results of another run.
@@ -79,8 +79,9 @@ def claim(
         What decides the results, JSON-ready. ``database.content`` may differ.
     reuses : list of Path
         Files and folders of checkpoints that this run would read; empty without checkpoints.
-    force : bool
-        Whether everything is computed again, so that no old result is read.
+    force : bool or None
+        Whether everything is computed again, so that no old result is read. None: the command has
+        no ``--force``.
     about : dict, optional
         More information for readers, JSON-ready; it is not compared.
 
@@ -93,7 +94,8 @@ def claim(
     identity = json.loads(json.dumps(identity))
     filled = [p for p in reuses if p.is_file() or (p.is_dir() and any(p.iterdir()))]
     remedy = "choose another --output"
-    remedy += ", or --force to compute everything again." if reuses else "."
+    can_force = reuses and force is not None
+    remedy += ", or --force to compute everything again." if can_force else "."
     if not force and (filled or any(directory.glob("scores-*.csv"))):
         if path.is_file():
             _refuse_another(path, identity, remedy)

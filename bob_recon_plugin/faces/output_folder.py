@@ -33,4 +33,4 @@ def claim_folder(directory: Path, identity: dict[str, Any], force: bool | None =
             f"`output` must be a new folder, got {directory} with other files in it; choose "
             "another --output."
         )
-    claim(directory, identity, [] if force is None else [directory], bool(force))
+    claim(directory, identity, [directory], force)
