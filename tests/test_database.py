@@ -27,7 +27,7 @@ from PIL import Image, ImageFile
 from bob_recon_plugin.database import DemoDatabase, FolderDatabase, LFWDatabase, MobioDatabase
 from bob_recon_plugin.database.pairs import read_pairs
 from bob_recon_plugin.images import INSIGHTFACE_EYES, load_image
-from bob_recon_plugin.images.annotations import eye_positions
+from bob_recon_plugin.images.geometry import eye_positions
 from tests import mobio_shaped
 
 PAIRS = (

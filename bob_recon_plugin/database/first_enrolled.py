@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from ..common.validation import InputError, one_of
-from ..images.annotations import Positions
+from ..images.geometry import Positions
 from .left_out import LeftOut
 from .single_group import Face, SingleGroupDatabase, sample_set
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..common.settings import directory
 from ..common.validation import InputError, existing_file, one_of
-from ..images.annotations import Positions, fixed_eye_positions, read_table
+from ..images.annotations import read_table
+from ..images.geometry import Positions, fixed_eye_positions
 from ..images.reading import EXTENSIONS, load_image
 from .first_enrolled import FirstEnrolledDatabase, group_by_subject
 from .left_out import ANNOTATIONS, LeftOut, walk

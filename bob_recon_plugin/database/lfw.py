@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..common.settings import bob_data_directory, directory, setting
 from ..common.validation import MissingFileError, existing_directory, existing_file, one_of
-from ..images.annotations import ISSUERS, Positions, fixed_eye_positions, read_lfw_annotation
+from ..images.annotations import ISSUERS, read_lfw_annotation
+from ..images.geometry import Positions, fixed_eye_positions
 from ..images.reading import load_image
 from .pairs import Pair, read_pairs
 from .single_group import Face, SingleGroupDatabase, sample_set

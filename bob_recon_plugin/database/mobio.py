@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..common.settings import bob_data_directory, directory, setting
 from ..common.validation import InputError, MissingFileError, one_of
-from ..images.annotations import Positions, eye_positions, fixed_eye_positions
+from ..images.geometry import Positions, eye_positions, fixed_eye_positions
 from ..images.reading import load_image
 
 _KEY = "bob.db.mobio.directory"

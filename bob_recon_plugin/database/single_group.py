@@ -10,7 +10,7 @@ from bob.bio.base.pipelines import Database
 from bob.pipelines import DelayedSample, SampleSet
 
 from ..common.validation import one_of
-from ..images.annotations import Positions
+from ..images.geometry import Positions
 
 _GROUP = "dev"
 

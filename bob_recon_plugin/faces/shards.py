@@ -14,8 +14,8 @@ from bob.pipelines import DelayedSample, Sample, wrap
 
 from ..common.threads import map_ahead
 from ..common.validation import InputError
-from ..images.annotations import Positions
 from ..images.crop import EyeCropper, ffhq_eyes
+from ..images.geometry import Positions
 from ..recognizers import get
 from .dataset import write_shard
 

@@ -26,7 +26,8 @@ from bob.pipelines import DelayedSample
 from ..common.validation import InputError, existing_file
 from ..database.content import describe_database
 from ..database.left_out import ANNOTATIONS, LeftOut, walk
-from ..images.annotations import Positions, read_table
+from ..images.annotations import read_table
+from ..images.geometry import Positions
 from ..images.reading import EXTENSIONS, check_size, decode_image, load_image, read_member
 
 _GROUP = "bob.bio.database"

@@ -1,54 +1,16 @@
-"""Eye positions from annotation files, and their validation."""
+"""Read eye positions from annotation files: those of LFW, and CSV files."""
 
 from __future__ import annotations
 
 import csv
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from ..common.validation import InputError, InputTypeError
-
-Positions = dict[str, tuple[float, float]]
+from ..common.validation import InputError
+from .geometry import Positions, eye_positions
 
 _COLUMNS = ("path", "reye_y", "reye_x", "leye_y", "leye_x")
-
-
-def eye_positions(name: str, positions: object) -> Positions:
-    """Return ``positions`` as {"reye": (y, x), "leye": (y, x), ...} of finite floats.
-
-    Raises TypeError unless it is a mapping, ValueError unless it has both eyes,
-    each a finite (y, x).
-    """
-    expected = '{"reye": (y, x), "leye": (y, x)}'
-    if not isinstance(positions, Mapping):
-        raise InputTypeError(f"`{name}` must be {expected}, got {type(positions).__name__}.")
-    try:
-        checked = {key: (float(y), float(x)) for key, (y, x) in positions.items()}
-        eyes = checked["reye"] + checked["leye"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"`{name}` must be {expected}, got {positions!r}.") from error
-    if not all(map(math.isfinite, eyes)):
-        raise InputError(f"`{name}` must be finite, got {positions!r}.")
-    return checked
-
-
-def fixed_eye_positions(positions: object) -> Positions | None:
-    """Check ``fixed_positions``, which may be None.
-
-    Raises the errors of :func:`eye_positions`, and ValueError unless the person's right eye is on
-    the left side of the image.
-    """
-    if positions is None:
-        return None
-    checked = eye_positions("fixed_positions", positions)
-    if checked["reye"][1] >= checked["leye"][1]:
-        raise InputError(
-            f"`fixed_positions` must have the x of reye below that of leye, got {positions!r}; "
-            "reye is the person's right eye, and positions are (y, x)."
-        )
-    return checked
 
 
 def _middle(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:

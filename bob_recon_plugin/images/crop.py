@@ -10,8 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..common.validation import InputError
-from .annotations import Positions, eye_positions
-from .geometry import FFHQ_EYES, FFHQ_SIDE, eye_points, similarity
+from .geometry import FFHQ_EYES, FFHQ_SIDE, Positions, eye_points, eye_positions, similarity
 
 
 def ffhq_eyes(image_size: tuple[int, int]) -> Positions:
