@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from .rows import FixedTransformer
+from .fixed_transformer import FixedTransformer
 from .validation import finite_matrix
 
 Model = TypeVar("Model")

@@ -92,16 +92,14 @@ def prepare(
     cutter = FaceCutter(crop, model.image_size, model.cropped_positions)
     _try_sample(cutter, images)
     directory = Path(output).expanduser().absolute()
-    identity: dict[str, Any] = {
+    card = {
         "recognizer": model.name,
         "recognizer_sha256": identify(transformer).sha256,
         "image_size": model.image_size,
         "positions": model.cropped_positions,
         "crop": crop,
-        "shard_size": shard_size,
-        **images.describe(),
     }
-    claim_folder(directory, identity, force)
+    claim_folder(directory, {**card, "shard_size": shard_size, **images.describe()}, force)
     if force:
         _clear(directory)
     maker = ShardMaker(
@@ -115,13 +113,10 @@ def prepare(
     about = _about(about, directory, images)
     _make_shards(maker, images, shard_size, dask_client)
     _check_faces(directory, images)
-    shared = {name: identity[name] for name in ("recognizer", "recognizer_sha256", "crop")}
     return write_card(
         directory,
-        **shared,
+        **card,
         embedding_size=model.embedding_size,
-        image_size=model.image_size,
-        positions=model.cropped_positions,
         source=images.name,
         about=about,
         versions=versions(),

@@ -15,8 +15,9 @@ import torch
 from .. import decoders
 from ..common.devices import torch_device
 from ..common.files import sha256
+from ..common.fixed_transformer import FixedTransformer
 from ..common.load_once import load_once
-from ..common.rows import FixedTransformer, embedding_rows, restore_norm
+from ..common.rows import embedding_rows, restore_norm
 from ..common.validation import InputError, existing_file, whole_number
 from ..images.geometry import FFHQ_EYES, FFHQ_SIDE
 from ..recognizers import Identity

@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..common.devices import torch_device
+from ..common.fixed_transformer import FixedTransformer
 from ..common.memory import keep_freed_memory
-from ..common.rows import FixedTransformer, embedding_rows, restore_norm
+from ..common.rows import embedding_rows, restore_norm
 from ..common.validation import InputError, one_of, whole_number
 from ..decoders import ModelCard
 from ..images.geometry import same_place
