@@ -1,1 +1,1 @@
-"""Bob configurations: objects built from the package, no logic."""
+"""Bob configurations. They build objects of the package and contain no logic."""

@@ -51,7 +51,7 @@ def test_scaled_templates_are_mapped_as_those_of_the_source(path):
 
 
 def test_a_file_without_the_norm_of_its_source_takes_rows_as_they_are(path):
-    with pytest.warns(UserWarning, match="nothing is known of the norms that embeddings of one"):
+    with pytest.warns(UserWarning, match="the norm of embeddings of one is not known"):
         found = Adapter(path).transform([[300, 400, 0]])
     np.testing.assert_array_equal(found, [[310, 820]])
     with pytest.raises(ValueError, match="`source_norm` must be positive and finite, got 0"):
@@ -95,7 +95,7 @@ def test_a_file_for_another_recogniser_is_refused(path):
 def test_names_decide_where_a_hash_is_missing(path):
     adapters.save(path, WEIGHT, BIAS, replace(CARD, source_sha256=None))
     assert Adapter(path).leads_to(Identity("one", B)).name == "two"
-    with pytest.raises(ValueError, match=r"made for one .weights unknown"):
+    with pytest.raises(ValueError, match=r"made for one .hash not known"):
         Adapter(path).leads_to(Identity("other", A))
 
 

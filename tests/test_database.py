@@ -27,7 +27,7 @@ from PIL import Image, ImageFile
 from bob_recon_plugin.database import DemoDatabase, FolderDatabase, LFWDatabase, MobioDatabase
 from bob_recon_plugin.database.pairs import read_pairs
 from bob_recon_plugin.images import INSIGHTFACE_EYES, load_image
-from bob_recon_plugin.images.annotations import eye_positions
+from bob_recon_plugin.images.geometry import eye_positions
 from tests import mobio_shaped
 
 PAIRS = (
@@ -739,7 +739,7 @@ def test_folder_annotations(tmp_path: Path) -> None:
     fixed = FolderDatabase(root, fixed_positions=INSIGHTFACE_EYES)
     assert fixed.fixed_positions == INSIGHTFACE_EYES
     assert fixed.probes()[0].samples[0].annotations == INSIGHTFACE_EYES
-    with pytest.raises(ValueError, match=r"must be None beside `fixed_positions`"):
+    with pytest.raises(ValueError, match=r"must be None if `fixed_positions`"):
         FolderDatabase(root, fixed_positions=INSIGHTFACE_EYES, annotations=table)
 
     table.write_text(header + "".join(rows[:3]))

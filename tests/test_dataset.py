@@ -158,13 +158,13 @@ def test_a_card_that_says_incomplete(eight):
 def test_a_truncated_shard(eight, kind, left):
     path = eight / f"shard-00001.{kind}.npy"
     path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(ValueError, match=rf"shard-00001.{kind}.npy missing or cut short .*remove"):
+    with pytest.raises(ValueError, match=rf"shard-00001.{kind}.npy missing or truncated .*remove"):
         FaceDataset(eight)
 
 
 def test_shards_that_are_missing_or_wrong(eight):
     (eight / "shard-00001.faces.npy").unlink()
-    with pytest.raises(ValueError, match="missing or cut short"):
+    with pytest.raises(ValueError, match="missing or truncated"):
         FaceDataset(eight)
     np.save(eight / "shard-00001.faces.npy", np.zeros((3, 3, SIDE, SIDE), np.float32))
     with pytest.raises(ValueError, match=r"must hold uint8 of shape .*, got float32"):

@@ -249,7 +249,7 @@ def test_faces_and_portraits_of_a_file(drawn, checkpoint):
 
 def test_whole_pictures_are_not_refined(drawn, checkpoint):
     whole = FaceReconstructor(checkpoint, "a", device="cpu", portraits=True)
-    with pytest.raises(ValueError, match="must give crops to refine, got portraits=True"):
+    with pytest.raises(ValueError, match="must make crops to refine, got portraits=True"):
         RefinedReconstructor(whole).validate()
 
 

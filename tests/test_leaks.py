@@ -91,7 +91,7 @@ def test_what_is_no_template_is_refused(leak):
     [
         (PartialLeak(0), r"`share` must be in \(0, 1\], got 0"),
         (PartialLeak(1.1), "`share` must be"),
-        (PartialLeak(0.5, seed=-1), "`seed` must be a whole number from 0 on, got -1"),
+        (PartialLeak(0.5, seed=-1), "`seed` must be a whole number of at least 0, got -1"),
         (NoisyLeak(-0.1), "`sigma` must be finite and not negative, got -0.1"),
         (NoisyLeak(np.inf), "`sigma` must be"),
         (NoisyLeak(1, seed=0.5), "`seed` must be"),

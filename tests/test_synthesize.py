@@ -138,7 +138,7 @@ def test_a_folder_of_another_seed_is_refused():
     assert "psi was 0.7, now 0.85; seed was 0, now 3; choose another --output" in result.output
     Path("mine").mkdir()
     Path("mine/thesis.tex").write_text("precious")
-    with pytest.raises(ValueError, match=r"must be a folder of its own, got mine with other files"):
+    with pytest.raises(ValueError, match=r"must be a new folder, got mine with other files"):
         draw(2, "mine")
 
 

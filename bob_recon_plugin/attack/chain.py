@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,9 @@ _RC_KEY = "bob_recon_plugin.decoders"
 
 def shipped_decoder() -> Path:
     """Path of the decoder that ships with the package, made for `arcface-mbf`."""
-    return Path(str(files("bob_recon_plugin.data"))) / "arcface-mbf.safetensors"
+    from ..inversion import reconstructor
+
+    return reconstructor.shipped_decoder()
 
 
 def decoder_for(recognizer: str | None, chosen: str | os.PathLike[str] | None) -> str:

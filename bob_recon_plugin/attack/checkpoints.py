@@ -12,9 +12,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..common.description import fingerprint
 from ..common.files import whole_or_nothing
 from ..common.validation import InputError
+from ..database.content import fingerprint
 from .effort import Clock
 
 logger = logging.getLogger(__name__)

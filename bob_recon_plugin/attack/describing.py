@@ -7,8 +7,9 @@ from typing import Any
 import click
 from bob.bio.base.pipelines import BioAlgCheckpointWrapper, BioAlgDaskWrapper, PipelineSimple
 
-from ..common.description import describe, describe_database
+from ..common.description import describe
 from ..common.record import versions
+from ..database.content import describe_database
 from ..recognizers import identify
 from .options import AttackOptions
 

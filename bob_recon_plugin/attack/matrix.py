@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..common.description import describe, describe_database
+from ..common.description import describe
 from ..common.files import sha256
 from ..common.json_files import read
 from ..common.record import versions, write_json
 from ..common.validation import InputError
+from ..database.content import describe_database
 from .chain import decoder_for
 
 _RECORD, _CHAIN = "cell.json", "cell.py"

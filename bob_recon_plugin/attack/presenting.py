@@ -15,7 +15,7 @@ from bob.pipelines import DelayedSample, Sample, SampleSet
 
 from ..common.description import describe, digest
 from ..common.files import inside, whole_or_nothing
-from ..common.template_steps import TemplateStep, through
+from ..common.template_steps import TemplateStep, apply_steps
 from ..common.validation import InputError
 from ..evaluation.scores import TYPE_I
 from ..images.geometry import same_place
@@ -153,7 +153,7 @@ class Presenter:
     ) -> np.ndarray:
         """Stolen vectors, of shape (n, d), as the decoder will see them."""
         subjects = [str(template.subject_id) for template, _ in owners]
-        return through(self.leak, np.stack(vectors), subjects)
+        return apply_steps(self.leak, np.stack(vectors), subjects)
 
     def _faces(self, owners: Sequence[tuple[Sample, str]], vectors: np.ndarray) -> Iterator[Sample]:
         """Faces in the order of the vectors, decoded a batch at a time."""

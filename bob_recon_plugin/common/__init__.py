@@ -1,1 +1,1 @@
-"""What every room needs: files, memory, threads, messages, settings, records."""
+"""Used by all other packages: files, memory, threads, validation, settings, run records."""

@@ -1,4 +1,4 @@
-"""Check the command line of `bob bio pipeline simple` before Bob executes what it names."""
+"""Check the arguments of `bob bio pipeline simple` before Bob executes the files they name."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from clapper.click import ConfigCommand
 from .validation import InputError
 
 _REMEDIES = {
-    ".onnx": "describe the model in a Python file and name that one: `from "
+    ".onnx": "describe the model in a Python file and name that file: `from "
     "bob_recon_plugin.recognizers import bob_pipeline, from_onnx; pipeline = "
     "bob_pipeline(from_onnx({name!r}))`",
     ".safetensors": "name a decoder in a Python file before `recon`: `decoder = {name!r}`",
 }
-_REMEDY = "name a resource, or a Python file that says what {name} is for"
+_REMEDY = "name a resource, or a Python file that uses {name}"
 _CLIENTS = "dask.client"
 
 
 def check_command() -> None:
-    """Refuse a command of Bob that names a file which is no Python, or an unknown client.
+    """Refuse a Bob command that names a binary file or an unknown Dask client.
 
-    Bob would execute the one and end with a riddle, and show a traceback for the other. Called
-    by the resources of this package: the first of them in a chain looks at all that follows.
+    Bob would execute the file as Python and show a traceback for the client. The resources of this
+    package call this function: the first one of a chain checks the whole command.
 
     Raises
     ------
     InputError
-        Naming the file or the client, and what to write instead.
+        With the file or the client, and what to write instead.
     """
     context = click.get_current_context(silent=True)
     if context is None or not isinstance(context.command, ConfigCommand):

@@ -1,4 +1,4 @@
-"""Devices of torch, by name."""
+"""Torch devices by name."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from .validation import InputError
 
 
 def torch_device(name: str) -> torch.device:
-    """Return a device that torch can use here.
+    """Return the torch device of a name.
 
     Parameters
     ----------
     name : str
-        "cpu", "cuda", "cuda:1", ...; "auto" is "cuda" where there is one.
+        "cpu", "cuda", "cuda:1", ...; "auto" is "cuda" if there is a GPU.
 
     Raises
     ------
     ValueError
-        For a name that torch does not know, and for CUDA where there is none.
+        For a name that torch does not know, and for CUDA on a machine without it.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -29,7 +29,5 @@ def torch_device(name: str) -> torch.device:
             f'`device` must be "auto" or a torch device, got {name!r}; try "auto".'
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            f'`device` must be one that torch can use here, got {name!r} without CUDA; try "auto".'
-        )
+        raise InputError(f'`device` must be available, got {name!r} without CUDA; try "auto".')
     return device

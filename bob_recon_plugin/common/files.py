@@ -1,4 +1,4 @@
-"""Hash a file; write a file whole or not at all."""
+"""Hash files, and write files that appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ def _digest(path: str, modified: int, size: int) -> str:
 def sha256(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file in hexadecimal.
 
-    A file is read once a process: its digest is remembered by path, time of
-    modification and size.
+    A file is read once a process, and again when its time of modification or its size changes.
 
     Raises
     ------
@@ -46,23 +45,23 @@ def inside(folder: Path, name: str) -> Path:
     Raises
     ------
     ValueError
-        For a name that leads out of the folder: names come from files of others.
+        For a name that leads out of the folder: names come from files that may be malicious.
     """
     parts = PurePath(name)
     if parts.is_absolute() or ".." in parts.parts or "\0" in name:
         raise InputError(
-            f"names of images must stay in {folder}, got {name!r}; correct the identifiers of "
-            "the database or of the score file."
+            f"names of images must not lead out of {folder}, got {name!r}; correct the "
+            "identifiers of the database or of the score file."
         )
     return folder / parts
 
 
 @contextmanager
 def whole_or_nothing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a path to write to, that becomes ``path`` when the block ends well.
+    """Yield a temporary path to write to, and rename it to ``path`` when the block succeeds.
 
-    Folders are made; a reader never sees half a file, and what the block left
-    behind on an error is removed.
+    Missing folders are made. Readers never see an incomplete file. After an error the temporary
+    file is removed.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 class Identity:
     """Name of a recognition model, hash of its weights file, length of its embeddings.
 
-    ``sha256`` and ``embedding_size`` are None where they cannot be known
-    without loading the model.
+    ``sha256`` and ``embedding_size`` are None if they are not known without loading the model.
     """
 
     name: str
@@ -18,7 +17,7 @@ class Identity:
     embedding_size: int | None = None
 
     def same_as(self, other: Identity) -> bool:
-        """Whether both are one recognition model: hashes decide where both are known, else names.
+        """Whether both are the same model, by their hashes if both are known, else by their names.
 
         Examples
         --------

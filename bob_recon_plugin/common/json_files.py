@@ -1,4 +1,4 @@
-"""JSON from files: finite numbers and no depth that stops the reader."""
+"""Read JSON safely: finite numbers, limited size and depth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parse(text: str) -> Any:
     Raises
     ------
     ValueError
-        For no JSON, for NaN and infinite numbers, and for lists within lists without end.
+        For invalid JSON, for NaN and infinite numbers, and for JSON that is nested too deeply.
     """
     try:
         return json.loads(text, parse_constant=_finite, parse_float=_finite)
@@ -48,8 +48,8 @@ def check_types(card: object, kinds: Mapping[str, Any]) -> None:
     for name, kind in kinds.items():
         value = getattr(card, name)
         if not isinstance(value, kind):
-            told = kind.__name__ if isinstance(kind, type) else str(kind)
-            raise InputTypeError(f"`{name}` must be of the type {told}, got {value!r}.")
+            expected = kind.__name__ if isinstance(kind, type) else str(kind)
+            raise InputTypeError(f"`{name}` must be of the type {expected}, got {value!r}.")
 
 
 def _finite(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Read a file once a process, and again when it changes."""
+"""Load a file once a process, and again when it changes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _T = TypeVar("_T")
 
 
 def load_once(load: Callable[..., _T]) -> Callable[..., _T]:
-    """Decorate a function of a file so that all callers in a process share what it returns.
+    """Decorate a function that loads a file, so that all callers in a process share its result.
 
-    Estimators are pickled and copied freely; they hold paths, and load through this. The four
-    results that were used last are kept. Threads that start together load one copy.
+    Estimators are pickled and copied often: they hold a path, and load the file with such a
+    function. The four most recent results are kept. Threads do not load the same file twice.
 
     Parameters
     ----------
     load : callable
-        Of the path of an existing file, and of arguments that can be hashed.
+        Takes the path of an existing file, then hashable arguments.
     """
     lock = threading.Lock()
 

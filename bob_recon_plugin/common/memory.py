@@ -1,4 +1,4 @@
-"""Keep freed memory in the process: giving large tensors back at every step costs much time."""
+"""Keep freed memory in the process, since returning large tensors to the kernel is slow."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> None:
-    """Ask glibc, once, to keep what is freed for the next batch.
+    """Tell glibc, once a process, to keep freed memory for the next batch.
 
-    A network's activations are freed and asked for at every batch; by default
-    each large one goes back to the kernel, which clears it again. Other C
-    libraries are left alone.
+    A network's activations are allocated and freed for every batch. By default, glibc returns
+    large ones to the kernel, which clears them each time. Does nothing for other C libraries.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

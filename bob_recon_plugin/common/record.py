@@ -1,4 +1,4 @@
-"""The record a run leaves in its output folder, and the refusal to mix two runs."""
+"""The record of a run in its output folder, which prevents mixing the files of two runs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PACKAGES = ("bob_recon_plugin", "bob.bio.base", "bob.bio.face", "bob.pipelines"
 
 
 class StaleOutputError(InputError):
-    """The output folder holds the work of another run."""
+    """The output folder holds the results of another run."""
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result."""
+    """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -35,13 +35,13 @@ def versions() -> dict[str, str]:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write JSON, whole or not at all."""
+    """Write a JSON file, which appears when it is complete."""
     with whole_or_nothing(path) as part:
         part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Sentences about every single value that differs, by its dotted path."""
+    """Describe every value that differs, with its dotted path."""
     if old == new:
         return []
     pairs: list[tuple[str, Any, Any]] = []
@@ -62,14 +62,14 @@ def claim(
     directory: Path,
     identity: dict[str, Any],
     reuses: list[Path],
-    force: bool,
+    force: bool | None,
     about: dict[str, Any] | None = None,
 ) -> None:
-    """Write the record of a run, or refuse a folder that another run filled.
+    """Write the record of a run, or refuse a folder with results of another run.
 
-    A folder in which nothing was finished is free. Checkpoints are named by the content
-    of their images, so images and annotations may change between two runs: what they decide
-    is computed anew, and one sentence says so.
+    A folder without any finished result is accepted. Checkpoints are named by the content of
+    their images, so images and annotations may change between two runs: results that depend on
+    them are computed again, with a note on stderr.
 
     Parameters
     ----------
@@ -78,28 +78,30 @@ def claim(
     identity : dict
         What decides the results, JSON-ready. ``database.content`` may differ.
     reuses : list of Path
-        Files and folders of checkpoints that this run would read from; empty without checkpoints.
-    force : bool
-        Everything is computed anew, so nothing stale can be read.
+        Files and folders of checkpoints that this run would read; empty without checkpoints.
+    force : bool or None
+        Whether everything is computed again, so that no old result is read. None: the command has
+        no ``--force``.
     about : dict, optional
-        What a reader wants to know beside it, JSON-ready; two runs may differ in it.
+        More information for readers, JSON-ready; it is not compared.
 
     Raises
     ------
     StaleOutputError
-        Naming the differences, and what to do.
+        With the differences, and what to do.
     """
     path = directory / FILE_NAME
     identity = json.loads(json.dumps(identity))
     filled = [p for p in reuses if p.is_file() or (p.is_dir() and any(p.iterdir()))]
     remedy = "choose another --output"
-    remedy += ", or --force to compute everything anew." if reuses else "."
+    can_force = reuses and force is not None
+    remedy += ", or --force to compute everything again." if can_force else "."
     if not force and (filled or any(directory.glob("scores-*.csv"))):
         if path.is_file():
             _refuse_another(path, identity, remedy)
         elif filled:
             raise StaleOutputError(
-                f"checkpoints in {filled[0]} must come from this attack, got some without a "
+                f"checkpoints in {filled[0]} must come from this attack, got checkpoints without a "
                 f"record ({FILE_NAME}), of an unknown system; {remedy}"
             )
     write_json(path, {**(about or {}), "identity": identity, "versions": versions()})
@@ -111,18 +113,18 @@ def _refuse_another(path: Path, identity: dict[str, Any], remedy: str) -> None:
         old, new = _without_content(recorded), _without_content(identity)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StaleOutputError(
-            f"{path} must be the record of an earlier run, got a file that cannot be read "
+            f"{path} must be the record of an earlier run, got an unreadable file "
             f"({error}); {remedy}"
         ) from error
     if changes := _differences(old, new):
         raise StaleOutputError(
-            f"{path.parent} must hold the work of the same run, got that of another: "
+            f"{path.parent} must hold results of the same run, got those of another one: "
             f"{'; '.join(changes)}; {remedy}"
         )
     if recorded != identity:
         click.echo(
             "Note: images, annotations or comparisons have changed since the last run in "
-            f"{path.parent}; what they decide is computed anew.",
+            f"{path.parent}; results that depend on them are computed again.",
             err=True,
         )
 

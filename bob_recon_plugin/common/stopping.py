@@ -1,4 +1,4 @@
-"""What ends a command before its time: Ctrl-C, or a queue at its time limit."""
+"""Stop a command on Ctrl-C, or on SIGTERM from a job queue, with a message."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any, NoReturn
 
 import click
 
-#: Exit statuses, as shells give them: 128 and the number of the signal.
+#: Exit statuses as in shells: 128 plus the number of the signal.
 INTERRUPTED, TERMINATED = 130, 143
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came, which queues send at a time limit."""
+    """SIGTERM was received; job queues send it at a time limit."""
 
 
 @contextmanager
 def stoppable(kept: str) -> Iterator[None]:
-    """Say what is kept when Ctrl-C or SIGTERM ends the block.
+    """Print a message when Ctrl-C or SIGTERM stops the block.
 
     Parameters
     ----------
     kept : str
-        A sentence: what is kept, and how to go on.
+        A sentence: which results are kept, and how to continue.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def stoppable(kept: str) -> Iterator[None]:
     KeyboardInterrupt
         Outside of commands.
     """
-    before = _heed()
+    before = _raise_on_signals()
     try:
         yield
     except (KeyboardInterrupt, click.Abort, SystemExit) as error:
@@ -42,7 +42,7 @@ def stoppable(kept: str) -> Iterator[None]:
             raise
         context = click.get_current_context(silent=True)
         if context is not None and context.params.get("force"):
-            kept += " Leave --force out: it would begin anew."
+            kept += " Leave out --force, which would start from the beginning."
         click.echo(f"\nStopped. {kept}", err=True)
         if context is None:
             raise
@@ -52,14 +52,14 @@ def stoppable(kept: str) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _heed() -> dict[signal.Signals, Any]:
-    """Let both signals be errors, and return what they were; what is ignored stays so."""
+def _raise_on_signals() -> dict[signal.Signals, Any]:
+    """Make both signals raise errors, and return their old handlers; ignored signals stay so."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if before[signal.SIGINT] in (signal.SIG_IGN, None):
         del before[signal.SIGINT]
-    else:  # importing dask_jobqueue makes it a silent success
+    else:  # dask_jobqueue's handler would exit with success
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if before[signal.SIGTERM] is not signal.SIG_DFL:
         del before[signal.SIGTERM]
@@ -73,13 +73,13 @@ def _terminate(*_: Any) -> NoReturn:
 
 
 def _stop(error: BaseException) -> BaseException | None:
-    """What stopped the command; None for what ended it otherwise."""
+    """Return the error by which a signal stopped the block; None for any other error."""
     if isinstance(error, SystemExit):
-        if error.code is None:  # of dask_jobqueue's handler, where it was imported in the block
+        if error.code is None:  # by dask_jobqueue's handler, if imported in the block
             return KeyboardInterrupt()
-        if error.code in (INTERRUPTED, TERMINATED):  # said already
+        if error.code in (INTERRUPTED, TERMINATED):  # the message was printed already
             return None
-        error = error.__context__ or error  # Lightning leaves by another status
+        error = error.__context__ or error  # Lightning exits with another status
     if isinstance(error, click.Abort):
         error = error.__cause__ or error
     return error if isinstance(error, KeyboardInterrupt) else None

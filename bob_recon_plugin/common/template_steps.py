@@ -1,4 +1,4 @@
-"""What happens to a stolen template before a decoder sees it, step by step."""
+"""Template steps: what happens to a stolen template before it is decoded."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from .rows import FixedTransformer
+from .fixed_transformer import FixedTransformer
 from .validation import finite_matrix
 
 Model = TypeVar("Model")
 
 
 class TemplateStep(FixedTransformer):
-    """One step: damage, a repair, a protection, its inversion, or a map to another model.
+    """One step: a damage, a repair, a protection, its inversion, or a map to another model.
 
-    It learns nothing from the rows that it transforms, so that batches and their order do not
-    count. ``get_params`` tells two steps apart, files among them by content; a step that reads
-    more than that says so in a method ``describe()``, see
-    :func:`~bob_recon_plugin.common.description.describe`.
+    A step learns nothing from the rows that it transforms, so results do not depend on batches or
+    their order. It is described by its ``get_params``, files by their content. A step whose
+    results depend on more must have a method ``describe()``; see
+    :mod:`bob_recon_plugin.common.description`.
     """
 
     @abstractmethod
@@ -31,7 +31,7 @@ class TemplateStep(FixedTransformer):
         ----------
         X : array-like of shape (n, d)
         subjects : sequence of n subject ids, optional
-            Whose rows they are, where a step depends on keys.
+            The subject of each row, for steps that depend on keys.
 
         Returns
         -------
@@ -39,12 +39,12 @@ class TemplateStep(FixedTransformer):
         """
 
     def leads_to(self, model: Model) -> Model:
-        """Recognition model of the embeddings that come out, where those of ``model`` go in.
+        """Return the recognition model of the output, given the one of the input.
 
         Raises
         ------
         ValueError
-            For a model whose embeddings it does not take.
+            For a model whose embeddings the step cannot take.
         """
         return model
 
@@ -52,8 +52,8 @@ class TemplateStep(FixedTransformer):
         return finite_matrix("X", X, None, "pass one row a template.")
 
 
-def through(steps: Iterable[TemplateStep], X: object, subjects: Sequence[object]) -> np.ndarray:
-    """Take templates of n subjects through every step: shapes (n, m) to (n, d)."""
+def apply_steps(steps: Iterable[TemplateStep], X: object, subjects: Sequence[object]) -> np.ndarray:
+    """Apply all steps to templates of n subjects, from shape (n, m) to (n, d)."""
     rows = np.asarray(X)
     for step in steps:
         rows = step.transform(rows, subjects)

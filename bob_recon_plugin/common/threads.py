@@ -1,4 +1,4 @@
-"""Work on items in threads, a few before they are asked for."""
+"""Process items in threads, ahead of the reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Result = TypeVar("_Result")
 def map_ahead(
     function: Callable[[_Item], _Result], items: Iterable[_Item], ahead: int, threads: int = 1
 ) -> Iterator[_Result]:
-    """Map in order, at most ``ahead`` items before the reader; an error comes where its item does.
+    """Map in order, at most ``ahead`` items before the reader; errors are raised at their item.
 
     Examples
     --------

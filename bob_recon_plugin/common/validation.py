@@ -1,4 +1,4 @@
-"""One form of message: what was expected, what came, what to do."""
+"""Validation of input: errors that say what was expected, what was given, and what to do."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def one_of(name: str, value: object, choices: Iterable[object]) -> None:
         raise InputError(f"`{name}` must be one of {listed}, got {value!r}.")
 
 
+def whole_number(name: str, value: object, least: int = 1) -> None:
+    """Raise ValueError unless ``value`` is a whole number of at least ``least``."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise InputError(f"`{name}` must be a whole number of at least {least}, got {value!r}.")
+
+
 def existing_file(name: str, path: str | Path, remedy: str) -> Path:
     """Return ``path`` as a Path, or raise FileNotFoundError with what to do."""
     path = Path(path).expanduser()
@@ -51,12 +57,12 @@ def existing_directory(name: str, path: str | Path | None, remedy: str) -> Path:
 
 
 def real_numbers(values: object, bits: bool = False) -> np.ndarray:
-    """Return ``values`` as an array of integers or floats, with nothing lost on the way.
+    """Return ``values`` as an array of integers or floats, without any loss.
 
-    ``bits`` allows booleans too. Raises TypeError, whose text says what came.
+    ``bits`` allows booleans too. Raises TypeError with what was given.
     """
     if isinstance(values, Sequence):
-        values = [*values]  # once: samples may be read from a disk
+        values = [*values]  # once, since samples may be read from a disk
     if any(np.ma.is_masked(part) for part in (values if isinstance(values, list) else [values])):
         raise TypeError("masked entries, which have no value")
     if hasattr(values, "toarray"):
@@ -75,8 +81,8 @@ def finite_matrix(
 ) -> np.ndarray:
     """Return ``values`` as a finite float32 array of shape (n, columns).
 
-    Raises TypeError for what is not real numbers (masked entries, complex numbers, text, objects;
-    booleans, unless they are ``bits``), ValueError for a wrong shape, NaN or infinity.
+    Raises TypeError for entries that are not real numbers (masked entries, complex numbers, text,
+    objects, or booleans without ``bits``), ValueError for a wrong shape, NaN or infinity.
     """
     try:
         array = real_numbers(values, bits).astype(np.float32, copy=False)
@@ -99,14 +105,14 @@ def finite_matrix(
 
 @contextmanager
 def told_to_user() -> Iterator[None]:
-    """Show what the system refuses as one sentence, as an `InputError` shows itself.
+    """Turn errors of the operating system into one sentence, without a traceback.
 
-    Our own bugs keep their traceback.
+    `InputError` is already shown so. Other errors are bugs and keep their traceback.
 
     Raises
     ------
     click.ClickException
-        For an error of the operating system on a file, and for a missing library of the system.
+        For a file that the operating system refuses, and for a missing system library.
     """
     try:
         yield
@@ -116,14 +122,14 @@ def told_to_user() -> Iterator[None]:
         if ".so" not in str(error):
             raise
         raise click.ClickException(
-            f"the libraries of the system must be there, got {error}; for libGL run `apt-get "
-            "install libgl1 libglib2.0-0`, or put OpenCV's build for servers over the other: `pip "
-            "install --force-reinstall --no-deps opencv-python-headless`."
+            f"system libraries must be installed, got {error}; for libGL run `apt-get install "
+            "libgl1 libglib2.0-0`, or install OpenCV's build for servers: `pip install "
+            "--force-reinstall --no-deps opencv-python-headless`."
         ) from error
     except OSError as error:
         if error.filename is None:
             raise
         raise click.ClickException(
-            f"`{error.filename}` must be a file or folder that can be used, got "
+            f"`{error.filename}` must be a usable file or folder, got "
             f"{error.strerror!r}; check the path, its permissions and the disk."
         ) from error

@@ -1,7 +1,7 @@
-"""The one door for files of `torch.save`: tensors and plain values come in, no code.
+"""Read files of `torch.save` safely: tensors and plain values, never code.
 
-torch before 2.6 runs what TorchScript archives and files in the old tar format hold, even
-where it is asked for weights alone. Both are refused here before torch sees them.
+All files of `torch.save` are read here. torch before 2.6 executes code in TorchScript archives and
+in files of the old tar format, even with ``weights_only=True``. Both are refused here.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import torch
 from .validation import InputError
 
 _ZIP = b"PK\x03\x04"
-_SCRIPT = b"constants.pkl"  # by this record torch knows a TorchScript archive
+_SCRIPT = b"constants.pkl"  # torch recognises a TorchScript archive by this record
 
 
 def read_weights(path: str | Path, name: str, remedy: str) -> Any:
-    """Read what `torch.save` wrote, where it is tensors and plain values alone.
+    """Read a file of `torch.save` that holds only tensors and plain values.
 
     Parameters
     ----------
@@ -43,15 +43,15 @@ def read_weights(path: str | Path, name: str, remedy: str) -> Any:
     Raises
     ------
     ValueError
-        For a file that holds anything else, a program, or cannot be read.
+        For a file that holds code or other objects, or cannot be read.
     """
     with opened(path, name, remedy) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # how to open the file all the same
+        warnings.simplefilter("ignore")  # advice on how to open the file anyway
         try:
             return torch.load(stream, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged pickle fails in any way
             raise InputError(
-                f"`{name}` must be a file of torch.save that holds tensors alone, got {path} "
+                f"`{name}` must be a file of torch.save that holds only tensors, got {path} "
                 f"({_why(error)}); {remedy}"
             ) from error
 
@@ -68,7 +68,7 @@ def opened(path: str | Path, name: str, remedy: str) -> Iterator[IO[bytes]]:
     with Path(path).open("rb") as stream:
         if kind := _refused(stream):
             raise InputError(
-                f"`{name}` must be a file of torch.save that holds tensors alone, got {path}, "
+                f"`{name}` must be a file of torch.save that holds only tensors, got {path}, "
                 f"which is {kind}; {remedy}"
             )
         stream.seek(0)
@@ -76,14 +76,14 @@ def opened(path: str | Path, name: str, remedy: str) -> Iterator[IO[bytes]]:
 
 
 def _refused(stream: IO[bytes]) -> str | None:
-    """What a file is, where it must not come in."""
+    """Return what kind of file it is if it must be refused, else None."""
     if not os.fstat(stream.fileno()).st_size:
         return "empty"
     if stream.read(4) == _ZIP:
-        # names stand in an archive as they are, whichever way a library reads it
+        # archives hold the names of their records uncompressed
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             if content.find(_SCRIPT) >= 0:
-                return "a TorchScript archive: a program, which would run when it is opened"
+                return "a TorchScript archive, whose code would run when it is opened"
         return _packed(stream)
     stream.seek(0)
     try:
@@ -94,7 +94,7 @@ def _refused(stream: IO[bytes]) -> str | None:
 
 
 def _packed(stream: IO[bytes]) -> str | None:
-    """A few bytes could become many; `torch.save` never packs."""
+    """Refuse compressed archives: small files could become huge; `torch.save` never compresses."""
     try:
         with zipfile.ZipFile(stream) as archive:
             packed = any(member.compress_type for member in archive.infolist())
@@ -104,13 +104,13 @@ def _packed(stream: IO[bytes]) -> str | None:
 
 
 def _why(error: Exception) -> str:
-    """What is wrong, without torch's advice to open the file all the same."""
+    """Return what is wrong, without torch's advice on how to open the file anyway."""
     if asked := re.search(r"GLOBAL (\S+)", str(error)):
         return f"it asks for the code of {asked[1]}"
     return shortened(error)
 
 
 def shortened(error: BaseException) -> str:
-    """An error on one line of at most 200 characters."""
+    """Return the text of an error on one line of at most 200 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:200] + "..."

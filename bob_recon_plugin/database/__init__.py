@@ -1,6 +1,6 @@
-"""Databases that Bob lacks or cannot open: LFW repaired, MOBIO, local folders, the demo faces.
+"""Databases: local folders, the demo faces, and LFW and MOBIO in a form that works in Bob 12.
 
-Names are imported when first used: each takes its part of Bob with it.
+Classes are imported when first used, since each imports parts of Bob.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The faces that ship with this package, for a first run without any data."""
+"""The demo faces that ship with this package, for a first run without other data."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ _EXTENSIONS = (".webp", ".jpg")
 
 
 class DemoDatabase(FirstEnrolledDatabase):
-    """Aligned 112 x 112 faces of people who do not exist.
+    """Synthetic aligned faces of 112 x 112 pixels.
 
-    The first image of every subject is enrolled, every other image is compared
-    to all enrolled subjects, as in
-    :class:`~bob_recon_plugin.database.FolderDatabase`.
+    The first image of each subject is enrolled; every other image is compared to all enrolled
+    subjects, as in :class:`~bob_recon_plugin.database.FolderDatabase`.
 
     Parameters
     ----------
     archive : str or Path, optional
-        ZIP file with members ``<subject>/<index>.webp`` or ``.jpg``, eyes at
-        :data:`INSIGHTFACE_EYES`. Default: the one in the package.
+        ZIP file with members ``<subject>/<index>.webp`` or ``.jpg``, with the eyes at
+        :data:`~bob_recon_plugin.images.INSIGHTFACE_EYES`. Default: the archive in the package.
 
     Raises
     ------
     FileNotFoundError
         When the archive does not exist.
     ValueError
-        When it is no ZIP file, or does not hold two images of every subject.
+        When it is not a ZIP file, or a subject has fewer than two images.
     """
 
     def __init__(self, archive: str | Path | None = None) -> None:
@@ -46,10 +45,10 @@ class DemoDatabase(FirstEnrolledDatabase):
         if not found:
             raise InputError(
                 f"`archive` must hold images as <subject>/<image>, got none in {path} with "
-                f"{', '.join(_EXTENSIONS)} (left out: {str(left_out) or 'nothing'}); pack a folder "
-                "for every person."
+                f"{', '.join(_EXTENSIONS)} (left out: {str(left_out) or 'nothing'}); add one "
+                "folder for each person."
             )
-        left_out.tell(str(path))
+        left_out.report(str(path))
         super().__init__(
             {
                 subject: [

@@ -1,4 +1,4 @@
-"""The protocol of small collections: first image enrolled, the others compared to everyone."""
+"""A protocol for image folders: the first image is enrolled, the others are compared to all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from ..common.validation import InputError, one_of
-from ..images.annotations import Positions
+from ..images.geometry import Positions
 from .left_out import LeftOut
 from .single_group import Face, SingleGroupDatabase, sample_set
 
@@ -14,18 +14,19 @@ SINGLE_IMAGE = ("error", "skip", "impostor")
 
 
 def group_by_subject(paths: Iterable[str], left_out: LeftOut) -> dict[str, list[str]]:
-    """Sort the paths that read ``<subject>/<image>`` into subjects.
+    """Group paths of the form ``<subject>/<image>`` by subject.
 
     Parameters
     ----------
     paths : iterable of str
-        Relative, with ``/``. What is deeper, hidden or of another extension is left out.
+        Relative, with ``/``. Files in deeper folders, hidden files and files with other extensions
+        are left out.
     left_out : LeftOut
-        Knows the extensions of images, and counts what is no such path.
+        Has the extensions of images, and counts the files that are left out.
 
     Returns
     -------
-    dict of subject to its paths, both sorted
+    dict of subject to paths, both sorted
     """
     subjects: dict[str, list[str]] = {}
     for path in sorted(filter(left_out.is_image, paths)):
@@ -35,7 +36,7 @@ def group_by_subject(paths: Iterable[str], left_out: LeftOut) -> dict[str, list[
         elif len(parts) > 2:
             left_out.add("images in deeper folders than <subject>/<image>", path)
         else:
-            left_out.add("images in no subject's folder", path)
+            left_out.add("images outside of subjects' folders", path)
     return subjects
 
 
@@ -45,7 +46,7 @@ def _check(subjects: dict[str, list[Face]], source: str, single_image: str) -> N
     if dotted:
         raise InputError(
             f"`{source}` must hold names without two dots in a row, got {dotted[0]}; "
-            "rename it, Bob makes file names of them."
+            "rename it, since Bob uses names in file names."
         )
     single = [subject for subject, faces in subjects.items() if len(faces) == 1]
     if single and single_image == "error":
@@ -58,22 +59,22 @@ def _check(subjects: dict[str, list[Face]], source: str, single_image: str) -> N
     if len(subjects) - len(single) < 2:
         raise InputError(
             f"`{source}` must hold at least two subjects with two images or more, "
-            f"got {len(subjects) - len(single)}; without them there is nobody to compare."
+            f"got {len(subjects) - len(single)}; add images of more people."
         )
 
 
 class FirstEnrolledDatabase(SingleGroupDatabase):
-    """Enrol the first image of every subject and compare all others to all enrolled.
+    """Enrol the first image of each subject, and compare all others to all enrolled subjects.
 
     Parameters
     ----------
     subjects : dict of subject to its faces
-        In the order in which they are taken.
+        In order; the first face is enrolled.
     source : str
-        Parameter that error messages name.
+        Name of the parameter, for messages.
     single_image : {"error", "skip", "impostor"}
-        A subject with one image stops everything, is left out, or is a probe
-        that nobody has enrolled.
+        What to do with a subject with one image: raise an error, leave it out, or use the image as
+        a probe of a subject who is not enrolled.
     fixed_positions, annotation_type
         See :class:`~bob_recon_plugin.database.FolderDatabase`.
     """

@@ -1,4 +1,4 @@
-"""Images in a folder of one's own."""
+"""FolderDatabase: images in a local folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..common.settings import directory
 from ..common.validation import InputError, existing_file, one_of
-from ..images.annotations import Positions, fixed_eye_positions, read_table
+from ..images.annotations import read_table
+from ..images.geometry import Positions, fixed_eye_positions
 from ..images.reading import EXTENSIONS, load_image
 from .first_enrolled import FirstEnrolledDatabase, group_by_subject
 from .left_out import ANNOTATIONS, LeftOut, walk
@@ -19,23 +20,23 @@ _KEY = "bob_recon_plugin.folder.directory"
 
 
 def _find(root: str, extensions: Iterable[str]) -> dict[str, list[str]]:
-    """List the images of every subject, relative to ``root``."""
+    """Return the images of each subject, relative to ``root``."""
     left_out = LeftOut(extensions)
     subjects = group_by_subject(walk(root, left_out), left_out)
     if not subjects:
-        besides = f" (left out: {left_out})" if str(left_out) else ""
+        ignored = f" (left out: {left_out})" if str(left_out) else ""
         raise InputError(
             f"`original_directory` must hold images as <subject>/<image>, got none in {root} "
-            f"with {', '.join(extensions)}{besides}; give every person a folder of that form."
+            f"with {', '.join(extensions)}{ignored}; put the images of each person into one folder."
         )
-    left_out.tell(root)
+    left_out.report(root)
     return subjects
 
 
 def _annotator(
     root: str, images: list[str], fixed: Positions | None, given: str | Path | None
 ) -> Callable[[str], Positions | None]:
-    """Return what gives the annotations of an image, by its path relative to ``root``."""
+    """Return a function from an image's path, relative to ``root``, to its annotations."""
     if fixed is not None:
         return lambda image: fixed
     if given is not None:
@@ -56,11 +57,11 @@ def _annotator(
 
 
 class FolderDatabase(FirstEnrolledDatabase):
-    """Images of one's own, ``<directory>/<subject>/<image>``.
+    """Images in a local folder, as ``<directory>/<subject>/<image>``.
 
-    The first image of every subject, by name, is enrolled; every other image is
-    compared to all enrolled subjects. The only group is ``dev``. Files elsewhere (in
-    deeper folders, hidden, of other extensions) are left out, and counted on stderr.
+    The first image of each subject, by name, is enrolled; every other image is compared to all
+    enrolled subjects. The only group is ``dev``. Other files (in deeper folders, hidden, or with
+    other extensions) are left out, and their number is printed on stderr.
 
     Parameters
     ----------
@@ -68,21 +69,19 @@ class FolderDatabase(FirstEnrolledDatabase):
         Default: the key ``bob_recon_plugin.folder.directory`` of ``bob config``.
     protocol : {"default"}
     fixed_positions : dict, optional
-        ``{"reye": (y, x), "leye": (y, x)}`` in pixels, when all images are aligned copies.
+        ``{"reye": (y, x), "leye": (y, x)}`` in pixels, if all images are aligned alike.
     annotations : str or Path, optional
-        CSV file with the columns path, reye_y, reye_x, leye_y, leye_x and a row
-        for every image; paths are relative to ``original_directory``, positions
-        are in pixels of the image as displayed. Four empty cells: there is no face in
-        this image, which counts as a failure to acquire. Default: ``annotations.csv`` in
-        ``original_directory``, if there is one. Without it, and without
-        ``fixed_positions``, samples have the annotations None, and a pipeline
-        has to find the eyes itself.
+        CSV file with the columns path, reye_y, reye_x, leye_y, leye_x and a row for every image.
+        Paths are relative to ``original_directory``. Positions are in pixels of the image as
+        displayed. Four empty cells mean that there is no face in the image, which is a failure to
+        acquire. Default: ``annotations.csv`` in ``original_directory``, if it exists. Without it,
+        and without ``fixed_positions``, annotations are None, and the pipeline must find the eyes.
     annotation_type : str
-        What Bob's pipelines are told about the annotations.
+        Type of the annotations, for Bob's pipelines.
     extensions : iterable of str
-        Which files are images.
+        Extensions of image files.
     single_image : {"error", "skip", "impostor"}
-        What to do with a subject of one image: raise, leave it out, or compare it
+        What to do with a subject with one image: raise an error, leave it out, or compare the image
         to all enrolled subjects without enrolling it.
 
     Raises
@@ -90,8 +89,8 @@ class FolderDatabase(FirstEnrolledDatabase):
     FileNotFoundError
         When the folder or ``annotations`` does not exist.
     ValueError
-        When there are no images, a subject has one image, fewer than two subjects
-        can be enrolled, or the annotations are malformed or lack an image.
+        When there are no images, a subject has one image, fewer than two subjects can be enrolled,
+        annotations are malformed, or an image has no annotations.
 
     Examples
     --------
@@ -115,7 +114,7 @@ class FolderDatabase(FirstEnrolledDatabase):
         fixed_positions = fixed_eye_positions(fixed_positions)
         if fixed_positions is not None and annotations is not None:
             raise InputError(
-                f"`annotations` must be None beside `fixed_positions`, got {annotations}; "
+                f"`annotations` must be None if `fixed_positions` are given, got {annotations}; "
                 "pass one of them."
             )
         root = directory("original_directory", original_directory, _KEY)

@@ -1,4 +1,4 @@
-"""Files beside the images that are read: left out, and counted."""
+"""Count the files in a folder of images that are left out, by reason."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import click
 
 from ..common.validation import InputError
 
-#: what a folder may hold beside its images
+#: name of the file with eye positions in a folder of images
 ANNOTATIONS = "annotations.csv"
-_OWN = (ANNOTATIONS, "synthesis.json", "recon-run.json")
-_ENDINGS = 5  # in a message
+_KNOWN_FILES = (ANNOTATIONS, "synthesis.json", "recon-run.json")
+_LISTED = 5  # extensions listed in a message
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a part of a relative path hides it from a user's eyes."""
+    """Whether a relative path has a hidden file or folder."""
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
 
 
 class LeftOut:
-    """Files that are not read, by the reason.
+    """Files that are left out, by reason.
 
     Parameters
     ----------
     extensions : iterable of str
-        Of images, such as ".png"; small and capital letters are the same.
+        Extensions of images, such as ".png"; case is ignored.
     """
 
     def __init__(self, extensions: Iterable[str]) -> None:
@@ -38,53 +38,53 @@ class LeftOut:
         self.others: Counter[str] = Counter()
 
     def is_image(self, path: str) -> bool:
-        """Whether a path is that of an image in sight; one that is not is counted."""
+        """Whether a path is an image that is not hidden; other paths are counted."""
         ending = PurePosixPath(path).suffix.lower()
         if ending in self.extensions:
             if not is_hidden(path):
                 return True
             self.add("hidden images", path)
-        elif path not in _OWN and not is_hidden(path):
+        elif path not in _KNOWN_FILES and not is_hidden(path):
             self.others[ending or "no extension"] += 1
         return False
 
     def add(self, reason: str, path: str) -> None:
-        """Count a path, for instance among images ``"images in deeper folders"``."""
+        """Count a path, with a reason such as ``"images in deeper folders"``."""
         self.images.setdefault(reason, []).append(path)
 
     def __str__(self) -> str:
-        told = [
+        parts = [
             f"{reason}: {len(paths)} (first: {min(paths)})" for reason, paths in self.images.items()
         ]
         if self.others:
             kinds = sorted(self.others, key=lambda ending: (-self.others[ending], ending))
-            more = ", ..." if len(self.others) > _ENDINGS else ""
-            named = ", ".join(kinds[:_ENDINGS]) + more
-            told.append(f"files of other extensions: {sum(self.others.values())} ({named})")
-        return "; ".join(told)
+            more = ", ..." if len(self.others) > _LISTED else ""
+            named = ", ".join(kinds[:_LISTED]) + more
+            parts.append(f"files of other extensions: {sum(self.others.values())} ({named})")
+        return "; ".join(parts)
 
-    def tell(self, place: str) -> None:
-        """Say in one line on stderr how many files of a place are left out; nothing if none."""
-        if told := str(self):
-            click.echo(f"Note: left out of {place}: {told}.", err=True)
+    def report(self, place: str) -> None:
+        """Print a line on stderr with the numbers of files left out; nothing if there are none."""
+        if text := str(self):
+            click.echo(f"Note: left out of {place}: {text}.", err=True)
 
 
 def walk(root: str | Path, left_out: LeftOut) -> Iterator[str]:
     """Yield all files below a folder, relative to it, with ``/``.
 
-    Links are followed. A folder is read once: a second way to it is counted in ``left_out``.
+    Links are followed. Each folder is read once: further links to it are counted in ``left_out``.
 
-    Raises InputError for a folder that may not be read.
+    Raises InputError for a folder without permission to read.
     """
     seen = set()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_refuse):
         real = os.path.realpath(folder)
         if real in seen:
-            left_out.add("links to folders that are read", _relative(folder, root))
+            left_out.add("links to folders that are read already", _relative(folder, root))
             subfolders.clear()
             continue
         seen.add(real)
-        # the folder itself before a link to it, on every machine
+        # folders before links to them, so that the result is the same on every machine
         subfolders.sort(key=lambda name: (os.path.islink(os.path.join(folder, name)), name))
         for file in files:
             yield _relative(os.path.join(folder, file), root)
@@ -97,5 +97,5 @@ def _relative(path: str, root: str | Path) -> str:
 def _refuse(error: OSError) -> NoReturn:
     raise InputError(
         f"folders of images must be readable, got {error.strerror!r} for {error.filename}; change "
-        "its permissions, or move it away."
+        "its permissions, or move it elsewhere."
     ) from error

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..common.settings import bob_data_directory, directory, setting
 from ..common.validation import MissingFileError, existing_directory, existing_file, one_of
-from ..images.annotations import ISSUERS, Positions, fixed_eye_positions, read_lfw_annotation
+from ..images.annotations import ISSUERS, read_lfw_annotation
+from ..images.geometry import Positions, fixed_eye_positions
 from ..images.reading import load_image
 from .pairs import Pair, read_pairs
 from .single_group import Face, SingleGroupDatabase, sample_set
@@ -20,7 +21,7 @@ _EXTENSION_KEY = "bob.bio.face.lfw.extension"
 
 
 def _first_lines(pairs: list[Pair]) -> dict[str, int]:
-    """Map every image, in the order of the file, to the line that first names it."""
+    """Return the line where each image is named first, in the order of the file."""
     lines: dict[str, int] = {}
     for pair in pairs:
         lines.setdefault(pair.reference, pair.line)
@@ -29,7 +30,7 @@ def _first_lines(pairs: list[Pair]) -> dict[str, int]:
 
 
 def _check_images(paths: dict[str, str], lines: dict[str, int]) -> None:
-    """Raise FileNotFoundError when an image that the pairs name is missing."""
+    """Raise FileNotFoundError when an image of the pairs is missing."""
     missing = [key for key, path in paths.items() if not os.path.isfile(path)]
     if not missing:
         return
@@ -43,7 +44,7 @@ def _check_images(paths: dict[str, str], lines: dict[str, int]) -> None:
 
 
 def _annotation_directory(given: str | Path | None, issuer: str) -> str:
-    """Return the folder of annotation files: the given, the configured, or Bob's own."""
+    """Return the folder of annotation files: given, from the settings, or Bob's own."""
     path = given or setting(_ANNOTATION_KEY)
     own = bob_data_directory() / "lfw_annotations" / issuer
     if not path and own.is_dir():
@@ -63,7 +64,7 @@ def _annotation_directory(given: str | Path | None, issuer: str) -> str:
 def _annotator(
     keys: list[str], fixed: Positions | None, given: str | Path | None, issuer: str
 ) -> Callable[[str], Positions]:
-    """Return what gives the annotations of an image, by its key."""
+    """Return a function from an image's key to its annotations."""
     if fixed is not None:
         return lambda key: fixed
     folder = _annotation_directory(given, issuer)
@@ -79,15 +80,15 @@ def _annotator(
 
 
 class LFWDatabase(SingleGroupDatabase):
-    """LFW view 2: 6,000 comparisons of one image to one, half of them genuine.
+    """LFW view 2: 6,000 comparisons of two images, half of them genuine.
 
-    Images are ``<directory>/<image_relative_path>/<Name>/<Name>_0001.jpg``, the
-    comparisons ``<directory>/view2/pairs.txt``. The only group is ``dev``. A pairs
-    file with fewer folds is served as it is.
+    Images are ``<directory>/<image_relative_path>/<Name>/<Name>_0001.jpg``; the comparisons are in
+    ``<directory>/view2/pairs.txt``. The only group is ``dev``. The pairs file may have fewer folds
+    than the original.
 
-    Bob's class of this name does not construct in Bob 12. This one keeps its
-    settings and its keys, gives the person's name as ``subject_id``, checks
-    that everything is there before any work begins, and fetches nothing.
+    Bob's class of this name raises an error in Bob 12. This class has the same settings and keys.
+    ``subject_id`` is the person's name. All files are checked at construction, and nothing is
+    downloaded.
 
     Parameters
     ----------
@@ -95,19 +96,19 @@ class LFWDatabase(SingleGroupDatabase):
     original_directory : str or Path, optional
         Default: the key ``bob.bio.face.lfw.directory`` of ``bob config``.
     annotation_directory : str or Path, optional
-        Holds ``<Name>/<Name>_0001.jpg.pts`` (or ``.pos``). Default: the key
+        Folder with ``<Name>/<Name>_0001.jpg.pts`` (or ``.pos``). Default: the key
         ``bob.bio.face.lfw.annotation_directory`` of ``bob config``, then
         ``lfw_annotations/<issuer>`` in Bob's data folder.
     fixed_positions : dict, optional
-        ``{"reye": (y, x), "leye": (y, x)}`` in pixels, when all images are aligned
-        copies. Annotation files are not needed then.
+        ``{"reye": (y, x), "leye": (y, x)}`` in pixels, if all images are aligned alike. Annotation
+        files are then not needed.
     annotation_type : str
-        What Bob's pipelines are told about the annotations.
+        Type of the annotations, for Bob's pipelines.
     annotation_issuer : {"funneled", "idiap", "named"}
-        Whose annotation files they are.
+        Origin, and therefore format, of the annotation files.
     extension : str, optional
-        Of the images. Default: the key ``bob.bio.face.lfw.extension`` of
-        ``bob config``, then ".jpg".
+        Extension of the images. Default: the key ``bob.bio.face.lfw.extension`` of ``bob config``,
+        then ".jpg".
     image_relative_path : str
         Folder of the images in ``original_directory``.
 
@@ -140,7 +141,7 @@ class LFWDatabase(SingleGroupDatabase):
         one_of("annotation_issuer", annotation_issuer, ISSUERS)
         fixed_positions = fixed_eye_positions(fixed_positions)
         root = directory("original_directory", original_directory, _KEY)
-        remedy = "`original_directory` must hold view2/pairs.txt beside the images."
+        remedy = "`original_directory` must hold view2/pairs.txt and the images."
         pairs = read_pairs(existing_file("pairs", Path(root, "view2", "pairs.txt"), remedy))
         lines = _first_lines(pairs)
         ending = extension or setting(_EXTENSION_KEY) or ".jpg"

@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..common.settings import bob_data_directory, directory, setting
 from ..common.validation import InputError, MissingFileError, one_of
-from ..images.annotations import Positions, eye_positions, fixed_eye_positions
+from ..images.geometry import Positions, eye_positions, fixed_eye_positions
 from ..images.reading import load_image
 
 _KEY = "bob.db.mobio.directory"
@@ -28,14 +28,14 @@ _LISTS = ("for_enrolling", "for_probing")
 
 
 class _RowToSample(TransformerMixin, BaseEstimator):
-    """Turn rows of a protocol file into samples with an image to load and eye positions.
+    """Convert rows of a protocol file to delayed samples of images, with eye positions.
 
     Parameters
     ----------
     directory, extension : str
-        Around the ``path`` of a row.
+        The image of a row is ``<directory>/<path><extension>``.
     fixed_positions : dict or None
-        Instead of the positions of the rows.
+        Used instead of the positions in the rows.
     """
 
     def __init__(self, directory: str, extension: str, fixed_positions: Positions | None):
@@ -53,7 +53,7 @@ class _RowToSample(TransformerMixin, BaseEstimator):
         return eye_positions(f"eyes of {row['path']}", eyes)
 
     def transform(self, samples: list[Sample]) -> list[DelayedSample]:
-        """Return one sample for every row, without touching the images."""
+        """Return one sample for each row, without reading the images."""
         made = []
         needed = _COLUMNS if self.fixed_positions is not None else _COLUMNS | set(_EYES)
         for sample in samples:
@@ -72,14 +72,14 @@ class _RowToSample(TransformerMixin, BaseEstimator):
 
 
 def _protocols_path(given: str | Path) -> Path:
-    """Return the folder or archive of protocol files that ``given`` names."""
+    """Return the path of a folder or an archive of protocol files."""
     path = Path(os.path.abspath(Path(given).expanduser()))
     if path.is_dir() or (path.is_file() and tarfile.is_tarfile(path)):
         return path
-    kind = ValueError if path.is_file() else FileNotFoundError
+    kind = InputError if path.is_file() else MissingFileError
     raise kind(
         f"`dataset_protocols_path` must be a folder or a .tar.gz of protocols, got {path}; "
-        f"unpack {BobDatabase.dataset_protocols_urls[0]} and name its folder, or type "
+        f"unpack {BobDatabase.dataset_protocols_urls[0]} and pass its folder, or type "
         f"`bob config set {_PROTOCOLS_KEY} PATH`."
     )
 
@@ -87,15 +87,15 @@ def _protocols_path(given: str | Path) -> Path:
 class MobioDatabase(CSVDatabase):
     """MOBIO's images, protocols ``mobile0-male-female``, ``mobile0-male``, ``mobile0-female``.
 
-    Five images enrol a subject; every probe is compared to all subjects of its
-    group, ``dev`` or ``eval``. Unlike Bob's class of this name, this one reads
-    its settings when it is made, takes the protocol files from a plain folder
-    too, checks that all images of both groups are there, and fetches nothing.
+    Each subject is enrolled with five images. Every probe is compared to all subjects of its group,
+    ``dev`` or ``eval``. Unlike Bob's class of this name, this class reads the settings when it is
+    constructed, also accepts a plain folder of protocol files, checks that all images of both
+    groups exist, and downloads nothing.
 
     Parameters
     ----------
     protocol : str
-        One that the protocol files hold.
+        A protocol in the protocol files.
     original_directory : str or Path, optional
         Folder of the images. Default: the key ``bob.db.mobio.directory`` of ``bob config``.
     dataset_protocols_path : str or Path, optional
@@ -104,12 +104,12 @@ class MobioDatabase(CSVDatabase):
         reye_x, leye_y, leye_x. Default: the key ``bob_recon_plugin.mobio.protocols``
         of ``bob config``, then ``protocols/face/mobio.tar.gz`` in Bob's data folder.
     fixed_positions : dict, optional
-        ``{"reye": (y, x), "leye": (y, x)}`` in pixels, when all images are aligned
-        copies; those of the protocol files are ignored then.
+        ``{"reye": (y, x), "leye": (y, x)}`` in pixels, if all images are aligned alike. The
+        positions in the protocol files are then ignored.
     annotation_type : str
-        What Bob's pipelines are told about the annotations.
+        Type of the annotations, for Bob's pipelines.
     extension : str, optional
-        Of the images. Default: the key ``bob.db.mobio.extension`` of ``bob config``,
+        Extension of the images. Default: the key ``bob.db.mobio.extension`` of ``bob config``,
         then ".png".
 
     Raises
@@ -161,10 +161,10 @@ class MobioDatabase(CSVDatabase):
 
     @classmethod
     def retrieve_dataset_protocols(cls) -> Path:
-        """Return the path of the protocol files; Bob's own class would download them.
+        """Return the path of the protocol files; Bob's class would download them.
 
-        Raises FileNotFoundError when they are neither where the user's settings
-        nor where Bob's say.
+        Raises FileNotFoundError when they are neither at the path in the user's settings nor in
+        Bob's data folder.
         """
         configured = setting(_PROTOCOLS_KEY)
         if configured:
@@ -180,12 +180,12 @@ class MobioDatabase(CSVDatabase):
         )
 
     def groups(self) -> list[str]:
-        """Return the groups that are compared; training images are no group of their own."""
+        """Return the groups with comparisons, without Bob's group of training images."""
         found = super().groups()
         return [group for group in ("dev", "eval") if group in found]
 
     def _check_images(self) -> None:
-        """Raise FileNotFoundError unless every image of every group is there."""
+        """Raise FileNotFoundError unless every image of every group exists."""
         paths: dict[str, None] = {}
         for group in self.groups():
             sets = [self.references(group), self.probes(group)]

@@ -1,4 +1,4 @@
-"""The list of comparisons of LFW."""
+"""Read LFW's list of comparisons, ``pairs.txt``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..common.validation import InputError
 
 
 class Pair(NamedTuple):
-    """A comparison: keys ``<Name>/<Name>_0001`` of two images, and the line that asks for it."""
+    """A comparison: keys ``<Name>/<Name>_0001`` of two images, and its line in the file."""
 
     reference: str
     probe: str
@@ -49,15 +49,14 @@ def read_pairs(path: Path) -> list[Pair]:
     Parameters
     ----------
     path : Path
-        First line: folds, and pairs a fold of each kind. Then lines of a name
-        and two image numbers (genuine) or of name, number, name, number
-        (impostor), between tabs or spaces.
+        First line: number of folds, and number of genuine (and of impostor) pairs in each fold.
+        Then lines with a name and two image numbers (genuine), or with name, number, name, number
+        (impostor), separated by tabs or spaces.
 
     Returns
     -------
     list of Pair
-        In the order of the file, each once. Bob would score a pair that stands
-        in the file twice once, so a second one is an error.
+        In the order of the file. A repeated pair is an error, since Bob would score it only once.
 
     Raises
     ------

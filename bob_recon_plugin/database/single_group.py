@@ -1,4 +1,4 @@
-"""What databases of one group share: faces, sample sets, and the answers Bob asks for."""
+"""The base class of databases with one group: faces, sample sets, and Bob's interface."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bob.bio.base.pipelines import Database
 from bob.pipelines import DelayedSample, SampleSet
 
 from ..common.validation import one_of
-from ..images.annotations import Positions
+from ..images.geometry import Positions
 
 _GROUP = "dev"
 
@@ -21,13 +21,13 @@ class Face(NamedTuple):
     Attributes
     ----------
     key : str
-        Unique name of the image: features are stored in a file of this name.
+        Unique name of the image; Bob also uses it as a file name.
     subject_id : str
-        The person.
+        Identifier of the person.
     load : callable
-        Returns the image, ndarray of shape (3, H, W); importable, so that workers can load it.
+        Returns the image, ndarray of shape (3, H, W). It must be importable by Dask's workers.
     annotations : dict or None
-        Eyes as (y, x).
+        (y, x) of ``reye`` and ``leye``, in pixels.
     """
 
     key: str
@@ -37,15 +37,15 @@ class Face(NamedTuple):
 
 
 def sample_set(face: Face, references: Iterable[str] | None = None) -> SampleSet:
-    """Make the template of one image; a probe also lists the ``references`` it is compared to.
+    """Make the sample set of one image; for a probe, with the ``references`` to compare it to.
 
-    Every probe gets the same attributes in the same order: Bob writes the columns
-    of a score file in the order that its first probe has.
+    All probes get the same attributes in the same order, since Bob takes the columns of a score
+    file from the first probe.
     """
     identity = {"key": face.key, "template_id": face.key, "subject_id": face.subject_id}
     annotations = None if face.annotations is None else dict(face.annotations)
     sample = DelayedSample(face.load, **identity, annotations=annotations)
-    # a list of its own: Dask copies what probes share
+    # a separate list, since Dask would copy a shared one with each probe
     extra = {} if references is None else {"references": list(references)}
     return SampleSet([sample], **identity, **extra)
 
@@ -56,10 +56,10 @@ class SingleGroupDatabase(Database):
     Parameters
     ----------
     references, probes : list of SampleSet
-        As :func:`sample_set` makes them.
+        From :func:`sample_set`.
     protocol : str
     score_all_vs_all : bool
-        Whether every probe meets every reference, or only those it lists.
+        Whether every probe is compared to all references, or only to its ``references``.
     annotation_type : str
     fixed_positions : dict or None
     """
@@ -85,25 +85,25 @@ class SingleGroupDatabase(Database):
         self._probes = probes
 
     def groups(self) -> list[str]:
-        """Return the one group."""
+        """Return the only group."""
         return [_GROUP]
 
     def background_model_samples(self) -> list[DelayedSample]:
-        """Return no samples: nothing is trained on this database."""
+        """Return an empty list, since there are no training data."""
         return []
 
     def references(self, group: str = _GROUP) -> list[SampleSet]:
-        """Return the templates to enrol."""
+        """Return the sample sets to enrol."""
         one_of("group", group, self.groups())
         return self._references
 
     def probes(self, group: str = _GROUP) -> list[SampleSet]:
-        """Return the templates that are compared to the references."""
+        """Return the sample sets that are compared to the references."""
         one_of("group", group, self.groups())
         return self._probes
 
     def all_samples(self, groups: str | Iterable[str] | None = None) -> list[DelayedSample]:
-        """Return every image once, also one that is both reference and probe."""
+        """Return every image once, even if it is both reference and probe."""
         for group in [groups] if isinstance(groups, str) else groups or ():
             one_of("groups", group, self.groups())
         samples = (sample for each in self._references + self._probes for sample in each)

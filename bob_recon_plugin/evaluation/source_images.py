@@ -125,7 +125,7 @@ def reopen(about: Mapping[str, Any]) -> Any:
     Parameters
     ----------
     about : mapping
-        What `run_record.describe_database` noted.
+        What `database.content.describe_database` noted.
 
     Returns
     -------

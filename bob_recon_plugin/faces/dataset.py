@@ -1,15 +1,15 @@
-"""Prepared faces: crops and embeddings in memory-mapped shards, made once and read by training.
+"""Prepared faces: a dataset of crops and embeddings in memory-mapped shards, for training.
 
 A dataset is a folder::
 
-    dataset.json                who made it, from what, for which recogniser; written last
+    dataset.json                source, recogniser, versions, see DatasetCard; written last
     shard-00000.faces.npy       uint8 (k, 3, H, W), RGB, [0, 255]
-    shard-00000.embeddings.npy  float32 (k, 2, d): of each face, and of its mirror image
-    shard-00000.json            keys of the k faces, and the bad images of this part of the source
-    bad.csv                     every bad image and its reason
+    shard-00000.embeddings.npy  float32 (k, 2, d), of each face and of its mirror image
+    shard-00000.json            keys of the k faces, and bad images of this part of the source
+    bad.csv                     all bad images, with the reason
 
-Every file appears whole or not at all; the JSON of a shard comes last and says
-that the shard is done.
+Each file appears when it is complete. The JSON file of a shard is written last: with it, the shard
+is complete.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..common.record import write_json
 from ..common.validation import InputError, existing_directory
 
 CARD, BAD = "dataset.json", "bad.csv"
-_ONE_IN = 20  # faces are held out for validation
+_HELD_OUT_ONE_IN = 20  # faces, for validation
 _REMEDY = "give a folder that `bob bio recon prepare` made."
 _AGAIN = "run the same `bob bio recon prepare` command again."
 _KINDS: dict[str, Any] = {
@@ -39,13 +39,13 @@ _KINDS: dict[str, Any] = {
     "recognizer_sha256": str | None,
     "versions": dict,
 }
-#: what two datasets must share to be read as one
+#: fields that must be equal in datasets that are read as one
 _SHARED = ("recognizer", "recognizer_sha256", "embedding_size", "image_size", "positions")
 
 
 @dataclass(frozen=True)
 class DatasetCard:
-    """What is known about a prepared dataset, as ``dataset.json`` holds it.
+    """Description of a prepared dataset, the content of ``dataset.json``.
 
     Parameters
     ----------
@@ -62,15 +62,15 @@ class DatasetCard:
     crop : str
         How the faces were cropped: ``"aligned"``, ``"ffhq"`` or ``"annotations"``.
     source : str
-        Where the images came from.
+        Path or name of the source of the images.
     n, bad : int
-        Numbers of faces, and of images that gave none.
+        Numbers of faces, and of images without a usable face.
     about : str
-        What the faces are, and their licence, for the model card.
+        Description and licence of the faces, for the model card.
     versions : dict of str to str
-        Of the packages that made it.
+        Versions of the packages that made the dataset.
     complete : bool
-        Always true: the card is written when all shards are.
+        Always true: the card is written after all shards.
     """
 
     recognizer: str
@@ -87,7 +87,7 @@ class DatasetCard:
     complete: bool = True
 
     def __post_init__(self) -> None:
-        height, width = self.image_size  # lists, when read from JSON
+        height, width = self.image_size  # lists if read from JSON
         eyes = {eye: (float(y), float(x)) for eye, (y, x) in self.positions.items()}
         check_types(self, _KINDS)
         if not {"reye", "leye"} <= set(eyes):
@@ -103,12 +103,12 @@ class DatasetCard:
 
 @dataclass(frozen=True)
 class Shard:
-    """Names of the files of one part of a dataset.
+    """The files of one part of a dataset.
 
     Parameters
     ----------
     directory : Path
-        Of the dataset.
+        Folder of the dataset.
     index : int
         Number of the shard, from 0.
     """
@@ -118,22 +118,22 @@ class Shard:
 
     @property
     def faces(self) -> Path:
-        """File of the faces."""
+        """File with the faces."""
         return self.directory / f"shard-{self.index:05d}.faces.npy"
 
     @property
     def embeddings(self) -> Path:
-        """File of the embeddings."""
+        """File with the embeddings."""
         return self.directory / f"shard-{self.index:05d}.embeddings.npy"
 
     @property
     def keys(self) -> Path:
-        """File of the keys and of the bad images."""
+        """File with the keys and the bad images."""
         return self.directory / f"shard-{self.index:05d}.json"
 
     @property
     def done(self) -> bool:
-        """Whether it was written to its end."""
+        """Whether the shard is complete."""
         return self.keys.is_file()
 
     def read_keys(self) -> dict[str, list]:
@@ -148,7 +148,7 @@ class Shard:
             content = read(self.keys)
             keys, bad = list(content["keys"]), list(content["bad"])
             if not all(isinstance(key, str) for key in keys):
-                raise TypeError("a key is no text")
+                raise TypeError("a key is not text")
             if not all(isinstance(each, dict) and {"key", "reason"} == set(each) for each in bad):
                 raise TypeError("a bad image has no key and reason")
             return {"keys": keys, "bad": bad}
@@ -159,7 +159,7 @@ class Shard:
 
 
 def shards(directory: Path) -> list[Shard]:
-    """Return the shards that are done, in their order."""
+    """Return the complete shards, in order."""
     numbers = (path.stem.partition("-")[2] for path in directory.glob("shard-*.json"))
     return [Shard(directory, index) for index in sorted(int(n) for n in numbers if n.isdigit())]
 
@@ -172,38 +172,38 @@ def write_shard(
     embeddings: np.ndarray,
     bad: Iterable[tuple[str, str]] = (),
 ) -> None:
-    """Write one shard, its JSON last.
+    """Write one shard, with its JSON file last.
 
     Parameters
     ----------
     directory : str or Path
-        Of the dataset; made when it is missing.
+        Folder of the dataset; it is made if it does not exist.
     index : int
         Number of the shard, from 0.
     keys : sequence of str
-        Of the k faces.
+        Keys of the k faces.
     faces : uint8 ndarray of shape (k, 3, H, W)
         RGB, [0, 255].
     embeddings : float32 ndarray of shape (k, 2, d)
-        Of every face, and of its mirror image.
+        Embeddings of each face and of its mirror image.
     bad : iterable of (key, reason)
-        Images that gave no face.
+        Images without a usable face.
 
     Raises
     ------
     ValueError
-        When the three do not belong together, or an embedding is not finite.
+        When shapes or types are wrong, or an embedding is not finite.
     """
     k = len(keys)
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[:2] != (k, 3):
         raise InputError(
             f"`faces` must be uint8 of shape ({k}, 3, H, W), got {faces.dtype} of {faces.shape}; "
-            "give one face a key."
+            "give one face for each key."
         )
     if embeddings.ndim != 3 or embeddings.shape[:2] != (k, 2):
         raise InputError(
-            f"`embeddings` must have shape ({k}, 2, d), got {embeddings.shape}; give those of "
-            "every face and of its mirror image."
+            f"`embeddings` must have shape ({k}, 2, d), got {embeddings.shape}; give embeddings "
+            "of each face and of its mirror image."
         )
     _finite(embeddings, keys, "`embeddings`", "check the recognition model.")
     shard = Shard(Path(directory), index)
@@ -215,14 +215,14 @@ def write_shard(
 
 
 def write_card(directory: str | Path, **about: Any) -> DatasetCard:
-    """Close a dataset whose shards are all written: ``bad.csv``, then ``dataset.json``.
+    """Complete a dataset after all shards are written: write ``bad.csv``, then ``dataset.json``.
 
     Parameters
     ----------
     directory : str or Path
-        Of the dataset.
+        Folder of the dataset.
     **about
-        Fields of :class:`DatasetCard`, without ``n`` and ``bad``, which are counted.
+        Fields of :class:`DatasetCard`; ``n`` and ``bad`` are computed.
 
     Returns
     -------
@@ -247,37 +247,37 @@ def write_card(directory: str | Path, **about: Any) -> DatasetCard:
 
 
 class FaceDataset:
-    """Faces and embeddings that ``bob bio recon prepare`` made, read where they lie.
+    """One or more datasets that ``bob bio recon prepare`` made, read as one.
 
     Parameters
     ----------
     path : str or Path
         Folder of a prepared dataset.
     *more : str or Path
-        Further ones for the same recogniser and crop: they are read as one.
+        Folders of further datasets, for the same recogniser and crop.
 
     Attributes
     ----------
     about : DatasetCard
-        Of all of them together.
+        Card of all datasets together.
     parts : list of DatasetCard
-        Of each.
+        Card of each dataset.
     keys : list of str, of length n
-        Unique within each part.
+        Keys of the faces, unique in each dataset.
     embeddings : float32 ndarray of shape (n, 2, d)
-        Of every face, and of its mirror image; in memory.
+        Embeddings of each face and of its mirror image, in memory.
 
     Raises
     ------
     FileNotFoundError
         For a folder that does not exist.
     ValueError
-        For a dataset that is not complete, is damaged, or does not go with the others.
+        For a dataset that is not complete, is damaged, or does not fit the others.
 
     Notes
     -----
-    Faces are memory maps: they take no memory until read, and processes share
-    them. A pickle holds the paths; the maps are opened again.
+    Faces are memory-mapped: they use no memory until they are read, and processes share them. A
+    pickle contains only the paths.
     """
 
     def __init__(self, path: str | Path, *more: str | Path):
@@ -300,7 +300,7 @@ class FaceDataset:
                     f"{len(self.keys) - before} in {folder}; {_AGAIN}"
                 )
         self.embeddings = np.concatenate(embeddings)
-        self.about = _together(self.parts)
+        self.about = _joined(self.parts)
         self._starts = np.cumsum([0, *map(len, self._faces)])
 
     def __len__(self) -> int:
@@ -328,7 +328,7 @@ class FaceDataset:
         Raises
         ------
         IndexError
-            For an index outside.
+            For an index out of range.
         """
         wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
@@ -344,10 +344,10 @@ class FaceDataset:
 
     @property
     def validation(self) -> np.ndarray:
-        """Which faces are held out: bool ndarray of shape (n,), about one in 20.
+        """Which faces are held out for validation: bool ndarray of shape (n,), about one in 20.
 
-        It hangs on the key alone, so a face stays on its side when others are
-        added; of two faces or more, at least one stands on each side.
+        The choice depends only on the key, so it does not change when faces are added. At least
+        one face is held out, and at least one is not.
 
         Raises
         ------
@@ -360,7 +360,7 @@ class FaceDataset:
                 f"{self.paths[0]}; prepare more."
             )
         hashes = np.array([zlib.crc32(key.encode()) for key in self.keys], dtype=np.int64)
-        held_out = hashes % _ONE_IN == 0
+        held_out = hashes % _HELD_OUT_ONE_IN == 0
         if not held_out.any():
             held_out[hashes.argmin()] = True
         elif held_out.all():
@@ -390,7 +390,7 @@ def read_card(path: Path) -> DatasetCard:
     FileNotFoundError
         When there is no such folder.
     ValueError
-        When the folder holds no dataset, or one that is not complete.
+        When the folder has no dataset, or an incomplete one.
     """
     folder = existing_directory("dataset", path, _REMEDY)
     try:
@@ -415,7 +415,7 @@ def read_card(path: Path) -> DatasetCard:
 
 
 def _open_shard(shard: Shard, card: DatasetCard) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Return the keys, the mapped faces and the embeddings of a shard, checked."""
+    """Return the keys, the memory-mapped faces and the embeddings of a shard, after checks."""
     keys = shard.read_keys()["keys"]
     k = len(keys)
     faces = _array(shard.faces, np.uint8, (k, 3, *card.image_size))
@@ -425,7 +425,7 @@ def _open_shard(shard: Shard, card: DatasetCard) -> tuple[list[str], np.ndarray,
 
 
 def kept_array(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Float32 numbers that an earlier run kept; None for a file that holds anything else."""
+    """Return a float32 array that an earlier run saved; None for any other file."""
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -440,10 +440,11 @@ def _array(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
-            f"`dataset` must have whole shards, got {path} missing or cut short ({error}); {remedy}"
+            f"`dataset` must have complete shards, got {path} missing or truncated "
+            f"({error}); {remedy}"
         ) from error
     if not isinstance(array, np.ndarray):
-        raise InputError(f"{path} must hold one array, got an archive of several; {remedy}")
+        raise InputError(f"{path} must hold one array, got an archive of arrays; {remedy}")
     if array.dtype != dtype or array.shape != shape:
         raise InputError(
             f"{path} must hold {np.dtype(dtype)} of shape {shape}, got {array.dtype} of "
@@ -466,14 +467,14 @@ def _check_alike(paths: Sequence[Path], cards: Sequence[DatasetCard]) -> None:
     for path, card in zip(paths[1:], cards[1:], strict=True):
         other = asdict(card)
         if differing := [name for name in _SHARED if first[name] != other[name]]:
-            told = "; ".join(f"{n} {first[n]!r} and {other[n]!r}" for n in differing)
+            differences = "; ".join(f"{n} {first[n]!r} and {other[n]!r}" for n in differing)
             raise InputError(
                 "`datasets` must be made for one recognition model and crop, got "
-                f"{paths[0]} and {path} with {told}; prepare one of them again."
+                f"{paths[0]} and {path} with {differences}; prepare one of them again."
             )
 
 
-def _together(cards: Sequence[DatasetCard]) -> DatasetCard:
+def _joined(cards: Sequence[DatasetCard]) -> DatasetCard:
     if len(cards) == 1:
         return cards[0]
 

@@ -1,4 +1,4 @@
-"""Images to a prepared dataset: crop, embed, write, a shard at a time."""
+"""Prepare faces for training: crop and embed images, and write them shard by shard."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..common.record import versions
 from ..common.validation import InputError, one_of
 from ..recognizers import Recognizer, RecognizerTransformer, get, identify
 from .dataset import BAD, CARD, DatasetCard, Shard, shards, write_card
-from .folder import RECORD, take
+from .output_folder import RECORD, claim_folder
 from .shards import FaceCutter, ShardMaker
 from .sources import ANNOTATIONS, Source, open_source
 
 CROPS = ("aligned", "ffhq", "annotations")
-#: beside generated faces: how they were made (see :mod:`.synthesize`)
+#: file with generated faces that describes how they were made, see :mod:`.synthesize`
 MANIFEST = "synthesis.json"
-_TRIED = 50  # images, before any work
+_TRIED = 50  # images that are cropped as a test before the work begins
 _SEQUENTIAL = (None, "sync", "synchronous", "single-threaded")
 
 
@@ -42,32 +42,32 @@ def prepare(
     dask_client: Any = None,
     force: bool = False,
 ) -> DatasetCard:
-    """Crop and embed every image of a source, once, for training.
+    """Crop and embed all images of a source, for training.
 
     Parameters
     ----------
     source : str, Path or Source
         See :func:`~bob_recon_plugin.faces.sources.open_source`.
     recognizer : str or Recognizer
-        The recognition model whose embeddings are to be inverted.
+        The recognition model whose embeddings a decoder will invert.
     output : str or Path
         Folder of the dataset.
     crop : {"aligned", "ffhq", "annotations"}, optional
-        Images are faces cut for this model already; have the eyes where FFHQ has
-        them; bring their eyes. Default: ``"annotations"`` where there are some,
+        "aligned": images are already cropped for this model. "ffhq": eyes are at FFHQ's positions.
+        "annotations": the source has eye positions. Default: ``"annotations"`` if there are any,
         else ``"aligned"``.
     annotations : str or Path, optional
         CSV file of eye positions for a folder or an archive.
     about : str, optional
-        What the faces are, for the model card.
+        Description of the faces, for the model card.
     shard_size : int
-        Images a shard: what a stopped run loses at most.
+        Images per shard, the most that is lost when a run is stopped.
     batch_size, device
         See :class:`~bob_recon_plugin.recognizers.RecognizerTransformer`.
     dask_client : Client or str, optional
-        A Dask client, or the name of a scheduler of Dask; default: this process.
+        A Dask client, or the name of a Dask scheduler. Default: this process.
     force : bool
-        Compute anew what the folder holds.
+        Compute everything again.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def prepare(
     FileNotFoundError
         When weights or eye positions are missing.
     ValueError
-        For a source that gives no face, a folder of other work, or wrong options.
+        For a source without any face, a folder of other work, or wrong options.
     """
     for name, value in (("shard_size", shard_size), ("batch_size", batch_size)):
         if value < 1:
@@ -88,20 +88,18 @@ def prepare(
     crop = _chosen_crop(crop, images, model)
     _check_workers(images, dask_client)
     transformer = RecognizerTransformer(recognizer, batch_size=batch_size, device=device)
-    transformer.transform([])  # weights that are missing are told before any work
+    transformer.transform([])  # raises an error now if weights are missing
     cutter = FaceCutter(crop, model.image_size, model.cropped_positions)
-    _try(cutter, images)
+    _try_sample(cutter, images)
     directory = Path(output).expanduser().absolute()
-    identity: dict[str, Any] = {
+    card = {
         "recognizer": model.name,
         "recognizer_sha256": identify(transformer).sha256,
         "image_size": model.image_size,
         "positions": model.cropped_positions,
         "crop": crop,
-        "shard_size": shard_size,
-        **images.describe(),
     }
-    take(directory, identity, force)
+    claim_folder(directory, {**card, "shard_size": shard_size, **images.describe()}, force)
     if force:
         _clear(directory)
     maker = ShardMaker(
@@ -115,13 +113,10 @@ def prepare(
     about = _about(about, directory, images)
     _make_shards(maker, images, shard_size, dask_client)
     _check_faces(directory, images)
-    shared = {name: identity[name] for name in ("recognizer", "recognizer_sha256", "crop")}
     return write_card(
         directory,
-        **shared,
+        **card,
         embedding_size=model.embedding_size,
-        image_size=model.image_size,
-        positions=model.cropped_positions,
         source=images.name,
         about=about,
         versions=versions(),
@@ -129,12 +124,12 @@ def prepare(
 
 
 def load_client(name: str | None) -> Any:
-    """Return the Dask client that ``-l NAME`` means in Bob's commands, or a scheduler's name.
+    """Return the Dask client of ``-l NAME``, as in Bob's commands, or the name of a scheduler.
 
     Raises
     ------
     ValueError
-        For a name that is neither, and when the client cannot start.
+        For an unknown name, and when the client cannot start.
     """
     if name is None:
         return None
@@ -153,15 +148,15 @@ def load_client(name: str | None) -> Any:
 def _check_workers(images: Source, dask_client: Any) -> None:
     if images.in_order and dask_client not in _SEQUENTIAL:
         raise InputError(
-            f"`source` must not be compressed to be read by several workers, got {images.name}; "
-            "unpack it, or leave --dask-client out."
+            f"`source` must not be compressed if several workers read it, got {images.name}; "
+            "unpack it, or leave out --dask-client."
         )
 
 
-def _try(cutter: FaceCutter, images: Source) -> None:
-    """Raise ValueError when none of some images gives a face: the crop is a wrong one."""
+def _try_sample(cutter: FaceCutter, images: Source) -> None:
+    """Raise ValueError when no image of a small sample gives a face: the crop must be wrong."""
     if images.in_order:
-        return  # it would be read to its end
+        return  # a sample would need the whole archive
     tried = images.keys[:: max(1, len(images) // _TRIED)][:_TRIED]
     cuts = [cutter.attempt(images.sample(key)) for key in tried]
     if all(reason for _, _, reason in cuts):
@@ -172,38 +167,38 @@ def _try(cutter: FaceCutter, images: Source) -> None:
 def _refuse_faceless(images: Source, tried: int, key: str, reason: str) -> NoReturn:
     raise InputError(
         f"`source` must give faces, got none from {tried} of the {len(images)} images of "
-        f"{images.name} (first: {key}: {reason}); choose another --crop, or mend the images."
+        f"{images.name} (first: {key}: {reason}); choose another --crop, or correct the images."
     )
 
 
 def _threads(images: Source, dask_client: Any) -> int | None:
-    """How many threads read and cut; None: one a core."""
+    """Return the number of threads that read and crop; None: one per core."""
     if images.in_order:
-        return 1  # a compressed archive is quick from its start to its end only
+        return 1  # reading a compressed archive is fast only in order
     return None if dask_client in _SEQUENTIAL else 2  # workers share the cores
 
 
 def _chosen_crop(crop: str | None, images: Source, model: Recognizer) -> str:
-    """Check the crop against what the source brings."""
+    """Return the crop to use; raise ValueError if the source does not fit it."""
     crop = crop or ("annotations" if images.annotated else "aligned")
     one_of("crop", crop, CROPS)
     if crop == "annotations" and not images.annotated:
         raise InputError(
             f"`annotations` must be given for the crop 'annotations', got none for {images.name}; "
-            f"pass a CSV file of eye positions, or put it there as {ANNOTATIONS}."
+            f"pass a CSV file of eye positions, or name it {ANNOTATIONS} in that folder."
         )
-    made_for = _manifest(images).get("positions")
+    generated = _manifest(images).get("positions")
     wanted = json.loads(json.dumps(model.cropped_positions))
-    if crop == "aligned" and made_for not in (None, wanted):
+    if crop == "aligned" and generated not in (None, wanted):
         raise InputError(
             f"`source` must be faces with the eyes of {model.name} at {wanted}, got {images.name} "
-            f"with {made_for}; synthesize them with `--recognizer {model.name}`."
+            f"with {generated}; synthesize them with `--recognizer {model.name}`."
         )
     return crop
 
 
 def _manifest(images: Source) -> dict[str, Any]:
-    """How generated faces were made; empty for other sources."""
+    """Return how generated faces were made; empty for other sources."""
     path = Path(images.name) / MANIFEST
     if not path.is_file():
         return {}
@@ -211,12 +206,12 @@ def _manifest(images: Source) -> dict[str, Any]:
         return read(path)
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{path} must be readable, got a damaged file ({error}); synthesize again."
+            f"{path} must be readable, got a damaged file ({error}); synthesize the faces again."
         ) from error
 
 
 def _about(about: str | None, directory: Path, images: Source) -> str:
-    """What was told, now or by an earlier command, or by whoever generated the faces."""
+    """Return the description of the faces: given now, given earlier, or of generated faces."""
     if about is not None:
         return about
     try:
@@ -226,7 +221,7 @@ def _about(about: str | None, directory: Path, images: Source) -> str:
 
 
 def _clear(directory: Path) -> None:
-    """Remove what this module wrote."""
+    """Remove all files of a dataset."""
     for path in [directory / CARD, directory / BAD, *directory.glob("shard-*")]:
         path.unlink(missing_ok=True)
 
@@ -236,16 +231,16 @@ def _make_shards(maker: ShardMaker, images: Source, shard_size: int, dask_client
     starts = dict(enumerate(range(0, len(images), shard_size)))
     missing = [index for index in starts if not Shard(maker.directory, index).done]
     if missing:
-        (maker.directory / CARD).unlink(missing_ok=True)  # it would call the dataset complete
+        (maker.directory / CARD).unlink(missing_ok=True)  # or the dataset would count as complete
     parts = {i: (starts[i], min(starts[i] + shard_size, len(images))) for i in missing}
     todo = sum(stop - start for start, stop in parts.values())
-    # hidden where no terminal shows it
+    # disable=None hides the bar if stderr is not a terminal
     with tqdm(
         total=len(images), initial=len(images) - todo, unit="image", desc="prepare", disable=None
     ) as bar:
         bad = 0
 
-        def tell(count: int, wrong: int) -> None:
+        def report(count: int, wrong: int) -> None:
             nonlocal bad
             bad += wrong
             bar.set_postfix(bad=bad, refresh=False)
@@ -253,9 +248,9 @@ def _make_shards(maker: ShardMaker, images: Source, shard_size: int, dask_client
 
         if dask_client in _SEQUENTIAL:
             for index, (start, stop) in parts.items():
-                maker(index, images.samples(start, stop), tell)
+                maker(index, images.samples(start, stop), report)
         else:
-            _distributed(maker, images, parts, dask_client, tell)
+            _distributed(maker, images, parts, dask_client, report)
 
 
 def _distributed(
@@ -263,29 +258,29 @@ def _distributed(
     images: Source,
     parts: dict[int, tuple[int, int]],
     dask_client: Any,
-    tell: Callable[[int, int], None],
+    report: Callable[[int, int], None],
 ) -> None:
-    """Make shards on Dask's workers; tell the counts of each when it is done."""
+    """Make shards on Dask's workers; report the counts of each finished shard."""
 
-    def told(counts: tuple[int, int]) -> None:
+    def finished(counts: tuple[int, int]) -> None:
         made, wrong = counts
-        tell(made + wrong, wrong)
+        report(made + wrong, wrong)
 
     if isinstance(dask_client, str):
         import dask
 
         tasks = [dask.delayed(maker)(i, images.samples(*part)) for i, part in parts.items()]
         for counts in dask.compute(*tasks, scheduler=dask_client):
-            told(counts)
+            finished(counts)
         return
-    with Window(dask_client, lambda future: told(future.result())) as window:
+    with Window(dask_client, lambda future: finished(future.result())) as window:
         for index, part in parts.items():
             window.call(maker)(index, images.samples(*part))
         window.drain()
 
 
 def _check_faces(directory: Path, images: Source) -> None:
-    """Raise ValueError when no image gave a face, and leave the folder empty."""
+    """Raise ValueError when no image gave a face, and empty the folder."""
     bad: list[dict[str, str]] = []
     for shard in shards(directory):
         content = shard.read_keys()

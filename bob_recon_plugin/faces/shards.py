@@ -1,4 +1,4 @@
-"""One part of a source to one shard: cut, embed, write."""
+"""Make one shard of a dataset from one part of a source: crop, embed, write."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from bob.pipelines import DelayedSample, Sample, wrap
 
 from ..common.threads import map_ahead
 from ..common.validation import InputError
-from ..images.annotations import Positions
 from ..images.crop import EyeCropper, ffhq_eyes
+from ..images.geometry import Positions
 from ..recognizers import get
 from .dataset import write_shard
 
 
 class FaceCutter:
-    """Cut the face out of one image, or say why it cannot be done.
+    """Crop the face of one image, or return the reason why this is not possible.
 
     Parameters
     ----------
     crop : {"aligned", "ffhq", "annotations"}
-        The image is the face already; has FFHQ's fixed eyes; brings its eyes.
+        The image is already cropped; has eyes at FFHQ's positions; has annotated eyes.
     image_size : (int, int)
         Height and width of the faces.
     positions : dict
-        (y, x) of ``reye`` and ``leye`` in them.
+        (y, x) of ``reye`` and ``leye`` in the faces, in pixels.
     """
 
     def __init__(self, crop: str, image_size: tuple[int, int], positions: Positions):
@@ -52,7 +52,7 @@ class FaceCutter:
         Raises
         ------
         ValueError
-            For an image that gives no face.
+            For an image without a usable face.
         """
         image = as_rgb(sample.data)
         size = (image.shape[1], image.shape[2])
@@ -61,20 +61,20 @@ class FaceCutter:
                 found, wanted = (f"{height} x {width}" for height, width in (size, self.image_size))
                 raise InputError(f"{found} pixels, an aligned face has {wanted}")
             return image
-        # FaceCrop drops None with a warning of its own; the cropper tells what is missing
-        brought = getattr(sample, "annotations", None) or {}
-        eyes = ffhq_eyes(size) if self.crop == "ffhq" else brought
+        # not None, which FaceCrop would drop; the cropper raises an error for missing eyes
+        annotated = getattr(sample, "annotations", None) or {}
+        eyes = ffhq_eyes(size) if self.crop == "ffhq" else annotated
         [cropped] = self.step.transform([Sample(image, annotations=eyes)])
         return cropped.data
 
     def attempt(self, sample: Sample | DelayedSample) -> tuple[str, np.ndarray | None, str]:
-        """Return the key of a sample, and its face or the reason why it gives none."""
+        """Return the key of a sample, its face or None, and the reason if there is no face."""
         key = str(sample.key)
         try:
             return key, self(sample), ""
         except MemoryError:
             raise
-        except Exception as error:  # whatever a file or a database does, the others go on
+        except Exception as error:  # any error of a file or a database
             return key, None, " ".join(str(error).split()) or type(error).__name__
 
 
@@ -84,7 +84,7 @@ def as_rgb(image: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        For another shape, or values beyond [0, 255].
+        For another shape, or values outside [0, 255].
     """
     array = np.asarray(image)
     if array.ndim == 2:
@@ -93,28 +93,28 @@ def as_rgb(image: Any) -> np.ndarray:
         raise InputError(f"an image must have the shape (3, H, W), got {array.shape}")
     if array.dtype != np.uint8:
         if array.dtype.kind not in "uif" or not (array.min() >= 0 and array.max() <= 255):
-            raise InputError(f"an image must lie in [0, 255], got {array.dtype} beyond it")
+            raise InputError(f"an image must lie in [0, 255], got {array.dtype} values outside")
         array = np.rint(array).astype(np.uint8)
     return array
 
 
 @dataclass(frozen=True)
 class ShardMaker:
-    """What turns a part of a source into a shard; goes to Dask's workers without the weights.
+    """Makes a shard from a part of a source; sent to Dask's workers, without weights.
 
     Parameters
     ----------
     directory : Path
-        Of the dataset; workers must see it.
+        Folder of the dataset, which all workers must be able to write.
     cutter : FaceCutter
     embedder : wrapped RecognizerTransformer
-        Takes and gives samples.
+        From samples to samples.
     image_size : (int, int)
-        Of the faces.
+        Height and width of the faces.
     batch_size : int
-        Faces that are embedded at once, together with their mirror images.
+        Faces embedded at once, together with their mirror images.
     threads : int or None
-        That read and cut; None: one a core.
+        Threads that read and crop; None: one per core.
     """
 
     directory: Path
@@ -128,9 +128,9 @@ class ShardMaker:
         self,
         index: int,
         samples: list[DelayedSample],
-        tell: Callable[[int, int], None] | None = None,
+        report: Callable[[int, int], None] | None = None,
     ) -> tuple[int, int]:
-        """Make one shard; ``tell(images, bad)`` after every batch.
+        """Make one shard; call ``report(images, bad)`` after every batch.
 
         Returns
         -------
@@ -152,8 +152,8 @@ class ShardMaker:
                     continue
                 faces[len(keys)], embeddings[len(keys)] = face, rows
                 keys.append(key)
-            if tell is not None:
-                tell(len(batch), len(bad) - before)
+            if report is not None:
+                report(len(batch), len(bad) - before)
         k = len(keys)
         write_shard(self.directory, index, keys, faces[:k], embeddings[:k], bad)
         return k, len(bad)
@@ -171,7 +171,7 @@ class ShardMaker:
             yield batch
 
     def _embed(self, faces: list[np.ndarray]) -> np.ndarray:
-        """Embeddings of shape (k, 2, d)."""
+        """Return embeddings of faces and mirror images, of shape (k, 2, d)."""
         if not faces:
             return np.empty((0, 2, 0), np.float32)
         both = faces + [np.ascontiguousarray(face[..., ::-1]) for face in faces]

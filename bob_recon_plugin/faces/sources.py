@@ -1,7 +1,7 @@
-"""Where training images come from: a folder, an archive, a Bob database; each is a list of samples.
+"""Sources of training images: folders, archives and Bob databases, as lists of samples.
 
-Only names are held in memory. Images are read when their sample is, by
-functions that workers can import.
+Only names are held in memory. Images are read when needed, by functions that Dask's workers can
+import.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import click
 import numpy as np
 from bob.pipelines import DelayedSample
 
-from ..common.description import describe_database
 from ..common.validation import InputError, existing_file
+from ..database.content import describe_database
 from ..database.left_out import ANNOTATIONS, LeftOut, walk
-from ..images.annotations import Positions, read_table
+from ..images.annotations import read_table
+from ..images.geometry import Positions
 from ..images.reading import EXTENSIONS, check_size, decode_image, load_image, read_member
 
 _GROUP = "bob.bio.database"
@@ -42,18 +43,17 @@ class Source:
     name : str
         Absolute path, or name of the database.
     keys : list of str
-        One an image, without repetition.
+        Unique key of each image.
     sample : callable
-        From a key to a DelayedSample with ``key`` and ``annotations``, the eyes
-        as (y, x) or None.
+        From a key to a DelayedSample with ``key`` and ``annotations``, the eyes as (y, x) or None.
     identity : dict
-        What tells this source from another, besides its name and keys.
+        What identifies this source, in addition to its name and keys.
     annotated : bool
-        Whether it brings eye positions.
+        Whether the source has eye positions.
     in_order : bool
-        Whether reading is slow unless images are read in their order.
+        Whether reading is slow unless images are read in order.
     left_out : str
-        Counts of files beside the images, in words; empty without any.
+        Numbers of files that are left out, as text; empty if there are none.
     """
 
     name: str
@@ -68,14 +68,14 @@ class Source:
         return len(self.keys)
 
     def samples(self, start: int, stop: int) -> list[DelayedSample]:
-        """Return the samples of a part."""
+        """Return the samples from ``start`` to ``stop``."""
         return [self.sample(key) for key in self.keys[start:stop]]
 
     def describe(self) -> dict[str, Any]:
-        """Return what decides which images these are, ready for JSON."""
+        """Return what identifies the images, JSON-ready."""
         names = hashlib.sha256("\n".join(self.keys).encode(errors="surrogateescape"))
-        told = {"source": self.name, "images": len(self), "names": names.hexdigest()}
-        return {**told, **self.identity}
+        about = {"source": self.name, "images": len(self), "names": names.hexdigest()}
+        return {**about, **self.identity}
 
 
 def open_source(name: str | Path, annotations: str | Path | None = None) -> Source:
@@ -84,20 +84,19 @@ def open_source(name: str | Path, annotations: str | Path | None = None) -> Sour
     Parameters
     ----------
     name : str or Path
-        A folder of images (its subfolders too), a ``.zip``, ``.tar`` or
-        compressed ``.tar`` file of images, a Python file that defines
-        ``database``, or the name of a Bob database, as
-        ``bob bio pipeline simple`` takes it.
+        A folder of images, with its subfolders; a ``.zip``, ``.tar`` or compressed ``.tar`` file
+        of images; a Python file that defines ``database``; or the name of a Bob database, as in
+        ``bob bio pipeline simple``.
     annotations : str or Path, optional
         CSV file with the columns path, reye_y, reye_x, leye_y, leye_x; default:
-        ``annotations.csv`` in the folder, if there is one. A database brings its own.
+        ``annotations.csv`` in the folder, if it exists. A database has its own annotations.
 
     Raises
     ------
     FileNotFoundError
         When ``annotations`` is missing.
     ValueError
-        When there is no such source, it holds no image, or it cannot be read.
+        When there is no such source, it has no image, or it cannot be read.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -106,15 +105,15 @@ def open_source(name: str | Path, annotations: str | Path | None = None) -> Sour
         source = _archive(path.resolve(), annotations)
     elif annotations is not None:
         raise InputError(
-            f"`annotations` must be left out for a Bob database, got {annotations}; it has its own."
+            f"`annotations` must be None for a Bob database, got {annotations}; it has its own."
         )
     else:
         source = _database(str(name))
     if not source.keys:
-        besides = f" (left out: {source.left_out})" if source.left_out else ""
+        ignored = f" (left out: {source.left_out})" if source.left_out else ""
         raise InputError(
             f"`source` must hold images ({', '.join(EXTENSIONS)}), got none in "
-            f"{source.name}{besides}; name the folder, archive or database of the images."
+            f"{source.name}{ignored}; name the folder, archive or database of the images."
         )
     if source.left_out:
         click.echo(f"Note: left out of {source.name}: {source.left_out}.", err=True)
@@ -125,7 +124,7 @@ _Table = dict[str, Positions | None]
 
 
 def _table(given: str | Path | None, beside: Path | None) -> tuple[_Table, dict[str, Any]]:
-    """Read eye positions; return them, and what tells this table from another."""
+    """Read eye positions; return them, and what identifies the table."""
     if given is not None:
         path = existing_file("annotations", given, "pass the path of a CSV file.")
     elif beside is not None and beside.is_file():
@@ -171,12 +170,14 @@ def _archive(path: Path, annotations: str | Path | None) -> Source:
             return Source(str(path), keys, sample, identity, bool(table), left_out=str(left_out))
         if tarfile.is_tarfile(path):
             places = _tar_members(path, left_out)
-            sample = partial(_of_tar, str(path), places, table)
-            packed, besides = not _plain(path), str(left_out)
-            return Source(str(path), list(places), sample, identity, bool(table), packed, besides)
+            sample = partial(_tar_sample, str(path), places, table)
+            compressed, ignored = not _plain(path), str(left_out)
+            return Source(
+                str(path), list(places), sample, identity, bool(table), compressed, ignored
+            )
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise InputError(
-            f"`source` must be a whole archive, got the damaged {path} ({error}); restore it."
+            f"`source` must be a complete archive, got the damaged {path} ({error}); restore it."
         ) from error
     raise InputError(
         f"`source` must be a folder, a .tar or .zip file of images, a .py file or the name of a "
@@ -190,7 +191,7 @@ def _opened_zip(path: str, _process: int) -> zipfile.ZipFile:
 
 
 def _from_zip(path: str, key: str) -> np.ndarray:
-    # opened once a process: reading the list of a large archive takes a second
+    # opened once a process, since reading the index of a large archive takes a second
     with _LOCK:
         archive = _opened_zip(path, os.getpid())
     return read_member(archive, key)
@@ -206,11 +207,11 @@ def _plain(path: Path) -> bool:
 
 
 def _tar_members(path: Path, left_out: LeftOut) -> dict[str, tuple[int, int]]:
-    """Offset and size, in the uncompressed archive, of every image, in their order there."""
+    """Return offset and size of each image in the uncompressed archive, in the archive's order."""
     places = {}
     with tarfile.open(path) as archive:
         while (member := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+            archive.members.clear()  # type: ignore[attr-defined]  # else all members stay in memory
             name = member.name.removeprefix("./")
             if member.isdir() or not left_out.is_image(name):
                 continue
@@ -236,7 +237,7 @@ def _from_tar(path: str, place: tuple[int, int], key: str) -> np.ndarray:
     return decode_image(BytesIO(content), f"{key} in {path}")
 
 
-def _of_tar(
+def _tar_sample(
     path: str, places: dict[str, tuple[int, int]], table: _Table, key: str
 ) -> DelayedSample:
     return _delayed(partial(_from_tar, path, places[key]), table, key)

@@ -18,8 +18,8 @@ from ..common.validation import InputError
 from ..images.crop import EyeCropper
 from ..images.geometry import FFHQ_EYES
 from ..recognizers import get
-from .folder import take
 from .generator import Generator
+from .output_folder import claim_folder
 from .prepare import MANIFEST
 
 LICENCE = "CC BY-NC-SA 4.0, as FFHQ, on which the generator was trained"
@@ -127,7 +127,7 @@ def synthesize(
     directory = Path(output).expanduser()
     geometry = {"image_size": model.image_size, "positions": model.cropped_positions}
     identity = {"seed": seed, "psi": psi, "generator": generator.identity, **geometry}
-    take(directory, identity)
+    claim_folder(directory, identity)
     missing = [i for i in range(n) if not path_of(directory, i).is_file()]
     if missing:
         _write_manifest(directory, identity)

@@ -1,4 +1,4 @@
-"""Images: where eyes lie, crops, annotations, reading."""
+"""Images: eye positions, crops, annotation files, reading."""
 
 from __future__ import annotations
 

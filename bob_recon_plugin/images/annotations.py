@@ -1,54 +1,16 @@
-"""Eye positions: given once for aligned copies, or read from annotation files."""
+"""Read eye positions from annotation files: those of LFW, and CSV files."""
 
 from __future__ import annotations
 
 import csv
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from ..common.validation import InputError, InputTypeError
-
-Positions = dict[str, tuple[float, float]]
+from ..common.validation import InputError
+from .geometry import Positions, eye_positions
 
 _COLUMNS = ("path", "reye_y", "reye_x", "leye_y", "leye_x")
-
-
-def eye_positions(name: str, positions: object) -> Positions:
-    """Return ``positions`` as {"reye": (y, x), "leye": (y, x), ...} of finite floats.
-
-    Raises TypeError unless it is a mapping, ValueError unless it has both eyes,
-    each a finite (y, x).
-    """
-    expected = '{"reye": (y, x), "leye": (y, x)}'
-    if not isinstance(positions, Mapping):
-        raise InputTypeError(f"`{name}` must be {expected}, got {type(positions).__name__}.")
-    try:
-        checked = {key: (float(y), float(x)) for key, (y, x) in positions.items()}
-        eyes = checked["reye"] + checked["leye"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"`{name}` must be {expected}, got {positions!r}.") from error
-    if not all(map(math.isfinite, eyes)):
-        raise InputError(f"`{name}` must be finite, got {positions!r}.")
-    return checked
-
-
-def fixed_eye_positions(positions: object) -> Positions | None:
-    """Check ``fixed_positions``, which may be None.
-
-    Raises what :func:`eye_positions` raises, and ValueError when the person's
-    right eye is not on the left of the image, as it is in an aligned face.
-    """
-    if positions is None:
-        return None
-    checked = eye_positions("fixed_positions", positions)
-    if checked["reye"][1] >= checked["leye"][1]:
-        raise InputError(
-            f"`fixed_positions` must have the x of reye below that of leye, got {positions!r}; "
-            "reye is the person's right eye, and positions are (y, x)."
-        )
-    return checked
 
 
 def _middle(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
@@ -56,7 +18,7 @@ def _middle(first: tuple[float, float], second: tuple[float, float]) -> tuple[fl
 
 
 def _funneled(text: str) -> Positions:
-    """Nine x y points, of which the first four are the corners of the right and the left eye."""
+    """Read nine points (x, y); the first four are the corners of the right and the left eye."""
     numbers = [float(field) for field in text.split()]
     if len(numbers) != 18:
         raise InputError(f"{len(numbers)} numbers")
@@ -70,18 +32,18 @@ def _rows(text: str) -> dict[str, tuple[float, float]]:
 
 
 def _idiap(text: str) -> Positions:
-    """Rows of number, y, x (the order in which Bob 12 reads them): 3 and 8 are the eyes."""
+    """Read rows of number, y, x (in Bob 12's order); numbers 3 and 8 are the eyes."""
     rows = _rows(text)
     return {"reye": rows["3"], "leye": rows["8"]}
 
 
 def _named(text: str) -> Positions:
-    """Rows of name, x, y."""
+    """Read rows of name, x, y."""
     rows = _rows(text)
     return {eye: (rows[eye][1], rows[eye][0]) for eye in ("reye", "leye")}
 
 
-#: issuer of LFW annotations -> what its files end with, and their reader
+#: issuer of LFW annotations: extension of its files, and the function that reads them
 ISSUERS: dict[str, tuple[str, Callable[[str], Positions]]] = {
     "funneled": (".jpg.pts", _funneled),
     "idiap": (".pos", _idiap),
@@ -109,8 +71,8 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, Positions | None]:
     Parameters
     ----------
     path : path of a CSV file
-        UTF-8, columns path, reye_y, reye_x, leye_y, leye_x, others are ignored; pixels.
-        Four empty cells: there is no face in this image.
+        UTF-8, with the columns path, reye_y, reye_x, leye_y, leye_x, in pixels; other columns are
+        ignored. Four empty cells mean that there is no face in the image.
 
     Returns
     -------
@@ -119,8 +81,8 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, Positions | None]:
     Raises
     ------
     ValueError
-        When a column is missing, a position is no finite number (with the line),
-        an image has two rows, or the file is no text in UTF-8.
+        When a column is missing, a position is not a finite number (with the line), an image has
+        two rows, or the file is not text in UTF-8.
     """
     try:
         return _read_table(path)

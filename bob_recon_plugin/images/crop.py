@@ -1,4 +1,4 @@
-"""Cut faces at their eyes: in place to a fraction of a pixel, and without aliasing."""
+"""Crop faces to eye positions, with subpixel accuracy and without aliasing."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from ..common.validation import InputError
-from .annotations import Positions, eye_positions
-from .geometry import FFHQ_EYES, FFHQ_SIDE, eye_points, similarity
+from .geometry import FFHQ_EYES, FFHQ_SIDE, Positions, eye_points, eye_positions, similarity
 
 
 def ffhq_eyes(image_size: tuple[int, int]) -> Positions:
-    """Eye positions in a copy of an FFHQ image.
+    """Eye positions in an FFHQ image of any size.
 
     Parameters
     ----------
     image_size : (int, int)
-        Height and width: 1024 x 1024, or another square that the whole image was scaled to.
+        Height and width: 1024 x 1024, or another square to which the whole image was scaled.
 
     Raises
     ------
     ValueError
-        When it is no square.
+        When it is not a square.
 
     Examples
     --------
@@ -42,17 +41,17 @@ def ffhq_eyes(image_size: tuple[int, int]) -> Positions:
 
 
 def _scaled(coordinate: float, scale: float) -> float:
-    """Where the centre of a pixel lies once its image is scaled."""
+    """Return the coordinate of a pixel's centre after its image is scaled."""
     return (coordinate + 0.5) * scale - 0.5
 
 
 class EyeCropper(TransformerMixin, BaseEstimator):
-    """A ``cropper`` for Bob's FaceCrop that does not alias and does not round.
+    """A ``cropper`` for Bob's FaceCrop without aliasing and without rounding of positions.
 
-    Bob's own, FaceEyesNorm, samples the large image at single points, which
-    turns fine texture into noise (1024 to 112 pixels leaves out 98 of 100), and
-    cuts at whole pixels of it. This one shrinks by area to twice the final
-    scale, then rotates, scales and shifts in one interpolation.
+    Bob's FaceEyesNorm samples the large image at single points, which turns fine texture into
+    noise (from 1024 to 112 pixels, 98 of 100 pixels are ignored), and crops at whole pixels. This
+    cropper shrinks by area to twice the final scale, then rotates, scales and shifts in one
+    interpolation.
 
     Parameters
     ----------
@@ -61,7 +60,7 @@ class EyeCropper(TransformerMixin, BaseEstimator):
     image_size : (int, int)
         Height and width of the crop.
     enlarge : float
-        Most that a face may be enlarged, in times. By default 2: beyond, there is no face to learn.
+        Largest factor by which a face may be enlarged; beyond it, a face is too blurred.
     """
 
     def __init__(self, positions: Positions, image_size: tuple[int, int], enlarge: float = 2.0):
@@ -74,7 +73,7 @@ class EyeCropper(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: np.ndarray, annotations: Any = None) -> np.ndarray:
-        """Cut one face.
+        """Crop one face.
 
         Parameters
         ----------
@@ -86,12 +85,12 @@ class EyeCropper(TransformerMixin, BaseEstimator):
         Returns
         -------
         uint8 ndarray of shape (3, h, w)
-            Black where the crop reaches beyond the image.
+            Black outside the image.
 
         Raises
         ------
         ValueError
-            When the eyes are missing, outside the image, swapped, or too near each other.
+            When the eyes are missing, outside the image, swapped, or too close together.
         """
         image = np.asarray(X)
         if not isinstance(annotations, Mapping) or not {"reye", "leye"} <= set(annotations):

@@ -1,4 +1,4 @@
-"""One reader for the images of all databases."""
+"""Read image files; all databases use these functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from ..common.validation import InputError, MissingFileError
 
-#: of files that are taken for images
+#: extensions of image files
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 #: what Pillow and zipfile raise on damaged files
 UNREADABLE = (
@@ -29,23 +29,23 @@ UNREADABLE = (
     struct.error,
     zlib.error,
     zipfile.BadZipFile,
-    RuntimeError,  # of an encrypted member, and NotImplementedError of an unknown packing
+    RuntimeError,  # encrypted member; NotImplementedError: unknown compression
     Image.DecompressionBombError,
 )
-#: Pillow's readers that are used: it has others, of which that of EPS runs Ghostscript
+#: formats that Pillow may read; others are unsafe (its EPS reader runs Ghostscript)
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-_MOST_BYTES = 256 << 20  # of an image in an archive, unpacked
-#: grey modes of more than 8 bits, which Pillow clips instead of scaling
+_MOST_BYTES = 256 << 20  # of an image in an archive, uncompressed
+#: grey modes of more than 8 bits; Pillow clips their values instead of scaling them
 _DEEP = ("I", "F")
 #: formats whose mode "I" holds 16 bits
 _SIXTEEN = ("PNG", "PPM")
-#: of the setting of Pillow, which all threads share
+#: for Pillow's setting LOAD_TRUNCATED_IMAGES, which all threads share
 _LOCK = threading.Lock()
 
 
 @contextmanager
 def _truncation_is_an_error() -> Iterator[None]:
-    """Undo for a while what importing bob.io.base does to Pillow: grey for the missing part."""
+    """Make Pillow refuse truncated images; importing bob.io.base makes it fill them with grey."""
     with _LOCK:
         before = ImageFile.LOAD_TRUNCATED_IMAGES
         ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -56,7 +56,7 @@ def _truncation_is_an_error() -> Iterator[None]:
 
 
 def decode_image(stream: IO[bytes], name: str) -> np.ndarray:
-    """Read an open image as :func:`load_image` does; ``name`` stands in its messages."""
+    """Read an open image as :func:`load_image` does; ``name`` is used in messages."""
     try:
         with _truncation_is_an_error(), Image.open(stream, formats=FORMATS) as image:
             sixteen = image.mode.startswith("I;16") or (
@@ -64,7 +64,7 @@ def decode_image(stream: IO[bytes], name: str) -> np.ndarray:
             )
             upright = ImageOps.exif_transpose(image) or image
             upright.load()
-            if sixteen:  # the high byte, as Pillow takes it of colours of 16 bits
+            if sixteen:  # keep the high byte, as Pillow does for 16-bit colours
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             if not upright.mode.startswith(_DEEP):
                 rgb = np.asarray(upright.convert("RGB"))
@@ -85,9 +85,9 @@ def load_image(path: str | Path) -> np.ndarray:
     Parameters
     ----------
     path : str or Path
-        BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF or WebP of 8 or 16 bits a channel; of 16,
-        the upper 8 are kept. The orientation that a camera has noted is applied,
-        transparency is dropped, grey becomes three equal channels.
+        BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF or WebP of 8 or 16 bits a channel; of 16 bits,
+        the upper 8 are kept. The EXIF orientation is applied, transparency is dropped, and grey
+        becomes three equal channels.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def load_image(path: str | Path) -> np.ndarray:
     FileNotFoundError
         When there is no such file.
     ValueError
-        When the file is truncated, damaged, no image, or deeper than 16 bits.
+        When the file is truncated, damaged, not an image, or deeper than 16 bits.
     """
     path = Path(path)
     if not path.is_file():
@@ -112,7 +112,7 @@ def load_image(path: str | Path) -> np.ndarray:
 def open_archive(archive: str | None) -> Iterator[zipfile.ZipFile]:
     """Open the ZIP file ``archive``, or the demo faces of this package when it is None.
 
-    Raises FileNotFoundError when it is not there, ValueError when it is no ZIP file.
+    Raises FileNotFoundError when it does not exist, ValueError when it is not a ZIP file.
     """
     if archive is None:
         source = resources.files("bob_recon_plugin.data").joinpath("demo_faces.zip")
@@ -147,7 +147,7 @@ def read_member(archive: zipfile.ZipFile, member: str) -> np.ndarray:
     FileNotFoundError
         When there is no such member.
     ValueError
-        When it is larger than 256 MiB, encrypted, damaged or no image.
+        When it is larger than 256 MiB, encrypted, damaged or not an image.
     """
     name = f"{member} in {archive.filename}"
     try:
@@ -167,7 +167,7 @@ def read_member(archive: zipfile.ZipFile, member: str) -> np.ndarray:
 
 
 def check_size(size: int, name: str) -> None:
-    """Raise ValueError for an image in an archive that says to be larger than 256 MiB."""
+    """Raise ValueError for an image whose size in its archive is above 256 MiB."""
     if size > _MOST_BYTES:
         raise InputError(
             f"`archive` must hold images of at most {_MOST_BYTES >> 20} MiB, got {name} of "

@@ -1,4 +1,4 @@
-"""Structural similarity of images, as a differentiable function of torch."""
+"""Structural similarity of images, as a differentiable torch function."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GAUSSIAN = _gaussian_row()
 def _smooth(images: torch.Tensor) -> torch.Tensor:
     """Gaussian-weighted local means over the positions where the window fits."""
     channels = images.shape[1]
-    # made anew: a tensor kept from inference mode could not be used in training
+    # not cached: a tensor made in inference mode cannot be used in training
     row = images.new_tensor(_GAUSSIAN).expand(channels, 1, 1, -1)
     images = F.conv2d(images, row, groups=channels)
     return F.conv2d(images, row.transpose(2, 3), groups=channels)
@@ -92,10 +92,10 @@ def _ssim(images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def check_pair(first: torch.Tensor, second: torch.Tensor, dims: int, what: str) -> None:
-    """Raise ValueError unless both are batches of one shape, of so many dimensions."""
+    """Raise ValueError unless both are batches of one shape with ``dims`` dimensions."""
     if first.shape != second.shape or first.ndim != dims:
         raise InputError(
-            f"{what} must be two tensors of one shape with {dims} dimensions, got "
+            f"{what} must be two tensors of the same shape with {dims} dimensions, got "
             f"{tuple(first.shape)} and {tuple(second.shape)}; compare batches that belong together."
         )
     if not len(first):

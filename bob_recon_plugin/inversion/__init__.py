@@ -1,10 +1,10 @@
-"""From stolen templates to faces: the reconstructor, its refinement, damage, adapters."""
+"""From stolen templates to faces: reconstructors, refinement, damaged templates, adapters."""
 
 from __future__ import annotations
 
 from .adapter import Adapter
 from .damage import NoisyLeak, PartialLeak, QuantizedLeak
-from .reconstructor import FaceReconstructor
+from .reconstructor import FaceReconstructor, Reconstructor, shipped_decoder
 from .refinement import RefinedReconstructor
 
 __all__ = [
@@ -13,5 +13,7 @@ __all__ = [
     "NoisyLeak",
     "PartialLeak",
     "QuantizedLeak",
+    "Reconstructor",
     "RefinedReconstructor",
+    "shipped_decoder",
 ]

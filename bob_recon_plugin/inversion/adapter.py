@@ -1,10 +1,10 @@
-"""From the embeddings of one recognition model to those of another, by a linear map in a file.
+"""Adapter: a linear map from the embeddings of one recognition model to those of another.
 
-Recognition models that tell the same people apart give embeddings that a linear map takes into each
-other quite well. With it, one decoder attacks many systems: a stolen template of a model that has
-no decoder is mapped to the model of a decoder.
+Embeddings of two face recognition models are related almost linearly. An adapter maps stolen
+templates of a model without a decoder to embeddings of a model with one, so that one decoder can
+attack many systems.
 
-``bob bio recon adapt`` fits the map and writes the file: safetensors, with a card in the header.
+``bob bio recon adapt`` fits the map and writes it to a safetensors file with a card in its header.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from safetensors.numpy import save as serialize
 from ..common.files import whole_or_nothing
 from ..common.json_files import check_types, parse
 from ..common.load_once import load_once
-from ..common.rows import at_norm, embedding_rows
+from ..common.rows import embedding_rows, restore_norm
 from ..common.template_steps import TemplateStep
 from ..common.validation import InputError, existing_file
 from ..recognizers import Identity
@@ -47,31 +47,31 @@ _KINDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class AdapterCard:
-    """What must be known of an adapter before it may be used; stored inside its file.
+    """Description of an adapter, stored in its file and checked before use.
 
     Parameters
     ----------
     source, target : str
-        Names of the recognition models whose embeddings go in and come out.
+        Names of the recognition models of the input and of the output.
     source_sha256, target_sha256 : str or None
-        SHA-256 of their weights; None when unknown.
+        SHA-256 of their weights; None: not known.
     source_size, target_size : int
         Lengths of these embeddings.
     faces : int
-        Number of faces it was fitted on.
+        Number of faces used for fitting.
     alpha : float
-        Ridge penalty a face, relative to the mean square of the centred source
-        embeddings' entries.
+        Ridge penalty per face, relative to the mean square of the entries of the centred source
+        embeddings.
     cosine : float
-        Mean, in [-1, 1], of mapped and true embeddings of the faces that were
-        held out to choose ``alpha``.
+        Mean cosine, in [-1, 1], between mapped and true embeddings of the held-out faces that were
+        used to choose ``alpha``.
     data : str
-        What the faces are.
+        Description of the faces.
     versions : dict of str to str
-        Of the packages that made it.
+        Versions of the packages that wrote the file.
     source_norm : float or None
-        Mean Euclidean norm of the source embeddings, to which templates are brought that were
-        scaled before they were stored; None when unknown.
+        Mean Euclidean norm of the source embeddings. Templates that were scaled before they were
+        stored are scaled to it. None: not known.
     """
 
     source: str
@@ -155,13 +155,12 @@ def read_card(path: str | os.PathLike[str]) -> AdapterCard:
 class Adapter(TemplateStep):
     """Map embeddings of one recognition model to those of another.
 
-    The estimator holds the path alone: the map is read when first needed, once
-    a process.
+    The estimator holds only the path. The map is read when first needed, once a process.
 
     Parameters
     ----------
     path : path
-        A file of ``bob bio recon adapt``.
+        A file that ``bob bio recon adapt`` wrote.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -172,13 +171,12 @@ class Adapter(TemplateStep):
         return read_card(self.path)
 
     def leads_to(self, model: Identity) -> Identity:  # type: ignore[override]
-        """Tell which model the embeddings belong to that come out.
+        """Return the recognition model of the output.
 
         Parameters
         ----------
         model : Identity
-            The model whose embeddings go in. One whose weights cannot be told
-            (``sha256`` is None) passes.
+            The model of the input. If its ``sha256`` is None, it is not checked.
 
         Returns
         -------
@@ -187,16 +185,16 @@ class Adapter(TemplateStep):
         Raises
         ------
         FileNotFoundError, ValueError
-            As :func:`load`, and for a model the file was not made for: hashes
-            decide where both are known, names otherwise.
+            As :func:`load`, and if the adapter was made for another model. Hashes are compared if
+            both are known, otherwise names.
         """
         card = self.card()
         source = Identity(card.source, card.source_sha256, card.source_size)
         if model.sha256 is not None and not source.same_as(model):
             raise InputError(
                 f"`adapter` must be made for {model.name} ({model.sha256}), got {self.path}, "
-                f"made for {card.source} ({card.source_sha256 or 'weights unknown'}); fit one for "
-                "this model with `bob bio recon adapt`."
+                f"made for {card.source} ({card.source_sha256 or 'hash not known'}); fit an "
+                "adapter for this model with `bob bio recon adapt`."
             )
         return Identity(card.target, card.target_sha256, card.target_size)
 
@@ -206,9 +204,9 @@ class Adapter(TemplateStep):
         Parameters
         ----------
         X : array-like of shape (n, d)
-            Integers or floats. Rows shorter than half or longer than twice the card's
-            ``source_norm`` were scaled before they were stored: they are brought to that norm,
-            with a warning. Others stay as they are.
+            Integers or floats. Rows with a norm below half or above twice the card's
+            ``source_norm`` were scaled before they were stored: they are scaled to that norm, with
+            a warning. Other rows stay as they are.
 
         Returns
         -------
@@ -217,11 +215,11 @@ class Adapter(TemplateStep):
         Raises
         ------
         FileNotFoundError, TypeError, ValueError
-            As :func:`load`, and for embeddings of another type, shape or
-            length, not finite, or zero.
+            As :func:`load`, and for embeddings of a wrong type, shape or length, not finite, or
+            zero.
         """
         weight, bias, card = _loaded(existing_file("adapter", Path(self.path), _REMEDY))
-        return at_norm(self._rows(X), card.source_norm, card.source) @ weight + bias
+        return restore_norm(self._rows(X), card.source_norm, card.source) @ weight + bias
 
     def _rows(self, X: object) -> np.ndarray:
         card = _loaded(existing_file("adapter", Path(self.path), _REMEDY))[2]

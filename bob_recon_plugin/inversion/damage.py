@@ -1,13 +1,12 @@
-"""Templates that leak in part, with noise, or in few bits, and what an attacker makes of them.
+"""Damaged templates: they leak in part, with noise, or in few bits, and an attacker repairs them.
 
-A decoder is trained on whole, exact embeddings. Each transformer here does two things to a stolen
-template: the damage, and the repair that an attacker does who knows of it. The repair ends at the
-norm that embeddings have. A cosine does not see the norm, but a decoder does (its first layer is
-linear, and the offsets behind it have the size of the training's embeddings), and any attacker can
-choose it.
+A decoder is trained on whole, exact embeddings. Each transformer here simulates a damage to a
+stolen template, and then the repair by an attacker who knows of the damage. The repair restores the
+norm of embeddings. The cosine does not depend on the norm, but a decoder does: its first layer is
+linear, with offsets that match the norms in training.
 
-Several are chained in the order in which they happen, `PartialLeak` last, since the others would
-also disturb what it guessed.
+Several damages are chained in the order in which they happen. `PartialLeak` must be last, since the
+others would also change the dimensions that it estimated.
 """
 
 from __future__ import annotations
@@ -23,20 +22,19 @@ from sklearn.covariance import ledoit_wolf
 
 from ..common.rows import embedding_rows, scale_factors
 from ..common.template_steps import TemplateStep
-from ..common.validation import InputError
+from ..common.validation import InputError, whole_number
 
 _MOST_BITS = 16
 
 
 class _Leak(TemplateStep):
-    """Stolen templates of shape (n, d) to float32 of shape (n, d), row by row.
+    """A damage and its repair, from shape (n, d) to (n, d), row by row.
 
-    Nothing is learnt from the rows, so batch size and order change nothing
-    (but for rounding).
+    Nothing is learnt from the rows. Batch size and order change results by rounding alone.
     """
 
     def transform(self, X: object, subjects: Sequence[object] | None = None) -> np.ndarray:
-        """Give what the decoder gets for each template.
+        """Return the damaged and repaired templates, the input of the decoder.
 
         Parameters
         ----------
@@ -50,54 +48,51 @@ class _Leak(TemplateStep):
         Raises
         ------
         TypeError, ValueError
-            For templates of another type or shape, not finite, or zero, and for
-            parameters out of range.
+            For templates of a wrong type or shape, not finite, or zero, and for parameters out of
+            range.
         """
-        return self._known(self._checked(X).astype(np.float64)).astype(np.float32)
+        return self._damaged_and_repaired(self._checked(X).astype(np.float64)).astype(np.float32)
 
     def _rows(self, X: object) -> np.ndarray:
         return embedding_rows("X", X, None, "pass one template a row.")
 
     @abstractmethod
-    def _known(self, rows: np.ndarray) -> np.ndarray:
+    def _damaged_and_repaired(self, rows: np.ndarray) -> np.ndarray:
         """Damage and repair rows of float64."""
 
 
 class PartialLeak(_Leak):
     """Some dimensions of every template leak; the attacker knows which.
 
-    They are drawn once, for all templates: think of a template whose parts are
-    stored in two places, one of which was read. Those of a smaller share are
-    among those of a larger one.
+    The dimensions are drawn once for all templates: for example, a template is stored in two parts
+    in two places, and the attacker read one place. The dimensions of a smaller share are a subset
+    of those of a larger share.
 
-    The others get the attacker's best guess: zero, the mean of embeddings
-    about which nothing else is known; or, with ``faces``, their conditional
-    mean given the leaked ones, for normally distributed embeddings with the
-    mean and the covariance of these. A template of less than half or more than
-    twice their norm was scaled before it was stored: the guess is made at
-    their norm. A row is then stretched to the norm that
-    its leaked part tells of the whole, the root of (energy of all dimensions
-    over that of the leaked ones) times the norm of this part: without it, half
-    a template would meet the decoder at 0.7 of its norm.
+    The attacker estimates the missing dimensions. Without ``faces``, the estimate is zero. With
+    ``faces``, it is the conditional mean given the leaked dimensions, for normally distributed
+    embeddings with the mean and covariance of those faces. A template with a norm below half or
+    above twice theirs was scaled before it was stored: it is estimated at their norm.
+
+    Each row is then scaled to the estimated norm of the whole template: the norm of the leaked
+    part, times the root of the energy of all dimensions over that of the leaked dimensions.
+    Without this, half a template would have 0.7 of its norm.
 
     Parameters
     ----------
     share : float
-        Of the dimensions that leak, in (0, 1]; at least one leaks.
+        Share of the dimensions that leak, in (0, 1]; at least one leaks.
     seed : int
-        Decides which.
+        For the choice of the dimensions.
     faces : path, optional
-        Folder of ``bob bio recon prepare``, for the recognition model whose
-        templates leak (only the length of its embeddings is checked). It must
-        not hold the people of the templates.
+        Folder of ``bob bio recon prepare``, for the recognition model of the templates (only the
+        length of its embeddings is checked). It must not contain people of the templates.
 
     Notes
     -----
-    The covariance is shrunk towards a sphere, so that few faces do as well.
-    The guess is only as good as the faces are like those of the templates, and
-    weighs the more, the less has leaked: with synthetic faces it lost to zero
-    where an eighth of the dimensions or less leaked (``python -m
-    tests.benchmarks.leaks``).
+    The covariance is shrunk towards a multiple of the identity, so that few faces are enough. The
+    estimate depends on how similar the faces are to those of the templates, most of all for small
+    shares: with synthetic faces, it was worse than zero where an eighth of the dimensions or less
+    leaked (``python -m tests.benchmarks.leaks``).
 
     References
     ----------
@@ -121,16 +116,16 @@ class PartialLeak(_Leak):
         self.faces = faces
 
     def leaked(self, size: int) -> np.ndarray:
-        """Return the places of the dimensions that leak, of ``size``, in order."""
+        """Return the sorted indices of the leaked dimensions, out of ``size``."""
         if not 0 < self.share <= 1:
             raise InputError(
                 f"`share` must be in (0, 1], got {self.share!r}; 0.5 leaks half of the dimensions."
             )
-        _check_seed(self.seed)
+        whole_number("seed", self.seed, 0)
         count = max(1, round(self.share * size))
         return np.sort(np.random.default_rng(self.seed).permutation(size)[:count])
 
-    def _known(self, rows: np.ndarray) -> np.ndarray:
+    def _damaged_and_repaired(self, rows: np.ndarray) -> np.ndarray:
         size = rows.shape[1]
         leaked = self.leaked(size)
         hidden = np.setdiff1d(np.arange(size), leaked)
@@ -139,52 +134,50 @@ class PartialLeak(_Leak):
         else:
             mean, covariance = _distribution(self.faces, size)
         energy = mean**2 + np.diag(covariance)
-        whole = np.sqrt(energy.sum() / energy[leaked].sum())
-        told = whole * np.linalg.norm(rows[:, leaked], axis=1)  # all that is known of their norm
-        rows = rows * scale_factors(told, float(np.sqrt(energy.sum())))[:, None]
+        ratio = np.sqrt(energy.sum() / energy[leaked].sum())
+        norms = ratio * np.linalg.norm(rows[:, leaked], axis=1)
+        rows = rows * scale_factors(norms, float(np.sqrt(energy.sum())))[:, None]
         within, across = covariance[np.ix_(leaked, leaked)], covariance[np.ix_(leaked, hidden)]
-        guess = np.empty_like(rows)
-        guess[:, leaked] = rows[:, leaked]
-        surprise = rows[:, leaked] - mean[leaked]
-        guess[:, hidden] = mean[hidden] + surprise @ np.linalg.solve(within, across)
-        return _of_norm(guess, told)
+        estimate = np.empty_like(rows)
+        estimate[:, leaked] = rows[:, leaked]
+        centred = rows[:, leaked] - mean[leaked]
+        estimate[:, hidden] = mean[hidden] + centred @ np.linalg.solve(within, across)
+        return _with_norms(estimate, norms)
 
 
 class NoisyLeak(_Leak):
-    """Every template leaks under white Gaussian noise.
+    """Every template leaks with white Gaussian noise.
 
-    Noise makes a row longer, by the root of ``1 + sigma ** 2`` on average.
-    The attacker, who knows ``sigma`` (or reads it off norms that are too
-    large), divides by it.
+    The noise multiplies the norm of a row by the root of ``1 + sigma ** 2`` on average. The
+    attacker knows ``sigma`` (or estimates it from the norms), and divides by this factor.
 
     Parameters
     ----------
     sigma : float
-        Standard deviation of the noise, relative to the root mean square of
-        the template's own entries; from 0 on. At 1 it is as strong as the
-        template: the cosine of both falls to about 0.7.
+        Standard deviation of the noise, relative to the root mean square of the template's
+        entries; at least 0. At 1, the noise is as strong as the template, and the cosine between
+        the template and its noisy copy is about 0.7.
     seed : int
-        Of the noise.
+        For the noise.
 
     Notes
     -----
-    The noise of a template hangs on the seed and on the signs of its entries:
-    the same template leaks in the same way in any batch, even where the
-    batches of a recogniser round its last digits otherwise. Templates of equal
-    signs, the same in all but name, share their noise.
+    The noise of a template depends on the seed and on the signs of its entries. The same template
+    gets the same noise in any batch, even if batches of the recogniser round its last digits
+    differently. Templates with equal signs in all dimensions get the same noise.
     """
 
     def __init__(self, sigma: float, seed: int = 0):
         self.sigma = sigma
         self.seed = seed
 
-    def _known(self, rows: np.ndarray) -> np.ndarray:
+    def _damaged_and_repaired(self, rows: np.ndarray) -> np.ndarray:
         if not 0 <= self.sigma < np.inf:
             raise InputError(
                 f"`sigma` must be finite and not negative, got {self.sigma!r}; "
                 "1 is noise as strong as the template."
             )
-        _check_seed(self.seed)
+        whole_number("seed", self.seed, 0)
         noise = np.array([self._noise(row) for row in rows]).reshape(rows.shape)
         return (rows + self.sigma * _rms(rows) * noise) / np.sqrt(1 + self.sigma**2)
 
@@ -196,19 +189,18 @@ class NoisyLeak(_Leak):
 class QuantizedLeak(_Leak):
     """Every template leaks in few bits a dimension; one bit is the sign.
 
-    The interval of ``limit`` root mean squares of the template to either side
-    of zero is cut into ``2 ** bits`` equal cells, and an entry becomes the
-    middle of its cell (of the outermost one, if it lies outside). Zero is a
-    border, no level. A system that stores templates so keeps the scale of each
-    beside it; the attacker reads it there, and gives the row the norm it had.
+    The interval from minus to plus ``limit`` root mean squares of the template is divided into
+    ``2 ** bits`` equal cells. An entry becomes the middle of its cell, or of the outermost cell if
+    it lies outside. Zero is a border between cells. Such a system also stores the scale of each
+    template; the attacker reads it, and restores the norm of the row.
 
     Parameters
     ----------
     bits : int
-        For each dimension, from 1 to 16.
+        Bits for each dimension, from 1 to 16.
     limit : float
-        Half the range, in root mean squares of the template: 3 holds all but
-        0.3 % of normally distributed entries.
+        Half the range, in root mean squares of the template: 3 contains all but 0.3 % of normally
+        distributed entries.
 
     Examples
     --------
@@ -220,11 +212,11 @@ class QuantizedLeak(_Leak):
         self.bits = bits
         self.limit = limit
 
-    def _known(self, rows: np.ndarray) -> np.ndarray:
+    def _damaged_and_repaired(self, rows: np.ndarray) -> np.ndarray:
         if not isinstance(self.bits, (int, np.integer)) or not 1 <= self.bits <= _MOST_BITS:
             raise InputError(
                 f"`bits` must be a whole number from 1 to {_MOST_BITS}, got {self.bits!r}; "
-                "1 keeps the sign alone."
+                "1 keeps only the sign."
             )
         if not 0 < self.limit < np.inf:
             raise InputError(
@@ -234,7 +226,7 @@ class QuantizedLeak(_Leak):
         step = self.limit / half
         rms = _rms(rows)
         cells = np.floor(rows / np.where(rms > 0, rms, 1) / step).clip(-half, half - 1)
-        return _of_norm((cells + 0.5) * step, np.linalg.norm(rows, axis=1))
+        return _with_norms((cells + 0.5) * step, np.linalg.norm(rows, axis=1))
 
 
 def _rms(rows: np.ndarray) -> np.ndarray:
@@ -242,19 +234,14 @@ def _rms(rows: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(rows).mean(axis=1, keepdims=True))
 
 
-def _of_norm(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:
+def _with_norms(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:
     """Scale each row to its norm; rows of zeros stay."""
     own = np.linalg.norm(rows, axis=1)
     return rows * (norms / np.where(own > 0, own, 1))[:, None]
 
 
-def _check_seed(seed: object) -> None:
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise InputError(f"`seed` must be a whole number from 0 on, got {seed!r}.")
-
-
 def _distribution(faces: str | os.PathLike[str], size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and covariance (d, d) of the embeddings of prepared faces, computed once."""
+    """Return the mean (d,) and covariance (d, d) of embeddings of prepared faces, computed once."""
     from ..faces.dataset import CARD, read_card
 
     folder = Path(faces).expanduser().absolute()
@@ -262,8 +249,8 @@ def _distribution(faces: str | os.PathLike[str], size: int) -> tuple[np.ndarray,
     if card.embedding_size != size:
         raise InputError(
             f"`faces` must be prepared for the recogniser of the templates, got embeddings of "
-            f"length {card.embedding_size} ({card.recognizer}) in {folder} for templates of "
-            f"{size}; run `bob bio recon prepare` for theirs."
+            f"length {card.embedding_size} ({card.recognizer}) in {folder} for templates of length "
+            f"{size}; run `bob bio recon prepare` for the recogniser of the templates."
         )
     return _measured(str(folder), (folder / CARD).stat().st_mtime_ns)
 
@@ -272,7 +259,7 @@ def _distribution(faces: str | os.PathLike[str], size: int) -> tuple[np.ndarray,
 def _measured(folder: str, _modified: int) -> tuple[np.ndarray, np.ndarray]:
     from ..faces.dataset import FaceDataset
 
-    # mirror images are faces too
+    # rows of mirror images are used too
     embeddings = FaceDataset(folder).embeddings.astype(np.float64)
     rows = embeddings.reshape(-1, embeddings.shape[2])
     return rows.mean(axis=0), ledoit_wolf(rows)[0]

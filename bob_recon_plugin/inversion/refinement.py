@@ -1,4 +1,4 @@
-"""Refinement at test time: move a decoder's faces until the recogniser sees the stolen template."""
+"""Refinement at test time: change a face until its embedding is near the stolen template."""
 
 from __future__ import annotations
 
@@ -12,74 +12,74 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..common.devices import torch_device
-from ..common.files import sha256
+from ..common.fixed_transformer import FixedTransformer
 from ..common.memory import keep_freed_memory
-from ..common.rows import FixedTransformer, at_norm, embedding_rows
-from ..common.validation import InputError, one_of
+from ..common.rows import embedding_rows, restore_norm
+from ..common.validation import InputError, one_of, whole_number
 from ..decoders import ModelCard
 from ..images.geometry import same_place
-from ..recognizers import Identity, Recognizer, get, shared_module, verified
-from ..recognizers.jitter import moved
-from .reconstructor import shared_decoder
+from ..recognizers import Identity, Recognizer, get, model_sha256, shared_module, verified
+from ..recognizers.jitter import shift_and_mirror
+from .reconstructor import Reconstructor, shared_decoder
 
-#: First step of what is moved: of an embedding's length, of the range of a pixel.
+#: Length of the first step, as a share of an embedding's norm or of the range of a pixel.
 _RATES = {"embedding": 0.05, "pixels": 0.004}
-_MOMENTA = (0.8, 0.95)  # of Adam: budgets are short
+_MOMENTA = (0.8, 0.95)  # of Adam; lower than usual, since there are few steps
 
 
 class RefinedReconstructor(FixedTransformer):
     """Refine the faces of a reconstructor by the gradient of the recogniser it inverts.
 
-    For an attacker who holds the recognition model (white box). Each face is
-    moved for some steps so that its embedding turns to the template, and the best that was seen
-    is kept: in the eyes of this recogniser, after rounding to 8 bits, no
-    face is worse than the reconstructor's own. In the eyes of another model, and against another
-    picture of the person, it may be: part of what is gained is a fit to this
-    network alone, most of all over pixels without jitter.
+    For an attacker who has the recognition model (white box). Each face is optimised for some
+    steps towards a higher cosine between its embedding and the template, and the best face seen
+    is kept. For this recogniser, after rounding to 8 bits, no face is worse than before. For
+    another model, or compared with another image of the person, it may be worse: part of the gain
+    is overfitting to this network, most of all over pixels without jitter.
 
-    The estimator holds parameters alone; weights are shared by all copies in a
-    process, as those of :class:`~bob_recon_plugin.inversion.reconstructor.FaceReconstructor`.
+    The estimator holds parameters alone; weights are shared by all copies in a process, as for
+    :class:`~bob_recon_plugin.inversion.reconstructor.FaceReconstructor`.
 
     Parameters
     ----------
-    reconstructor : FaceReconstructor, or another of its interface
-        Its faces are the start. They must be those of a decoder's file
-        (``checkpoint``) that draws faces as the recogniser takes them.
+    reconstructor : Reconstructor
+        Makes the faces to start from. Its decoder must draw faces of the size and with the eye
+        positions that the recogniser takes.
     over : {"embedding", "pixels"}
-        What is moved: a correction that is added to the embedding before it
-        is decoded, or the pixels.
+        What is optimised: a correction that is added to the embedding before it is decoded, or
+        the pixels.
     steps : int
-        Budget of a face; 0 returns the reconstructor's faces. A step is one
-        pass forward and backward through the recogniser (and the decoder).
+        Most steps for a face; 0 returns the reconstructor's faces. A step is one forward and
+        backward pass through the recogniser (and the decoder).
     enough : float
-        Cosine at which a face is no longer moved, at most 1.
+        Cosine at which a face is no longer changed, at most 1.
     stay : float
-        Weight of the penalty on leaving the decoder's face, beside one minus
-        the cosine. Over the embedding: the squared length of the correction,
-        relative to the embedding's. Over pixels: the total variation of the
-        change, the mean over pixels of ``|dx| + |dy|``, in [0, 1] units of a pixel.
+        Weight of the penalty on the distance from the decoder's face, added to one minus the
+        cosine. Over the embedding: the squared norm of the correction, relative to the
+        embedding's. Over pixels: the total variation of the change, the mean over pixels of
+        ``|dx| + |dy|``, for pixels in [0, 1].
     rate : float or None
-        Length of the first step (Adam's learning rate): over the embedding as a share of its
-        length, over pixels as a share of their range. None: 0.05 and 0.004 (a grey level).
+        Adam's learning rate, the length of the first step: over the embedding as a share of its
+        norm, over pixels as a share of their range. None: 0.05 and 0.004 (a grey level).
     jitter : bool
-        The gradient is that of a face shifted by up to two pixels and mirrored half of the time,
-        as in training: it then fits less to this one network. It costs a pass forward a step.
+        Compute the gradient for a face that is shifted by up to two pixels and mirrored half of
+        the time, as in training. It overfits less to this network, and costs one more forward
+        pass for each step.
     seed : int
-        Of the jitter. A step moves all faces alike, whatever stands beside them.
+        Of the jitter. In one step, all faces are shifted and mirrored alike.
     recognizer : str, Recognizer or None
-        Description of the recognition model; None: the registered one that the
-        card names. A model of your own needs its description.
+        Description of the recognition model; None: the registered model that the card names. A
+        model of your own needs its description.
     weights : str or None
-        Own copy of its weights file.
+        Path of another copy of its weights file.
     device : str
         As for the reconstructor.
 
     Notes
     -----
     The same call gives the same faces on a CPU. Faces are refined independently, but kernels
-    round otherwise in batches of other sizes (another ``batch_size``, other
-    neighbours that stop earlier), and steps enlarge that: cosines then differ
-    in the third decimal, pixels by some grey levels.
+    round differently in batches of other sizes (another ``batch_size``, or faces that stop
+    earlier), and steps amplify that: cosines then differ in the third decimal, pixels by some
+    grey levels.
 
     References
     ----------
@@ -96,7 +96,7 @@ class RefinedReconstructor(FixedTransformer):
 
     def __init__(
         self,
-        reconstructor: Any,
+        reconstructor: Reconstructor,
         over: str = "embedding",
         steps: int = 20,
         enough: float = 0.95,
@@ -122,8 +122,13 @@ class RefinedReconstructor(FixedTransformer):
 
     @property
     def checkpoint(self) -> Any:
-        """The decoder's file."""
+        """The decoder's file; None: the decoder that ships with the package."""
         return self.reconstructor.checkpoint
+
+    @property
+    def portraits(self) -> bool:
+        """False: whole pictures cannot be refined."""
+        return False
 
     @property
     def batch_size(self) -> int:
@@ -132,7 +137,7 @@ class RefinedReconstructor(FixedTransformer):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of its faces, in pixels."""
+        """Height and width of the faces, in pixels."""
         return self.reconstructor.image_size
 
     def card(self) -> ModelCard:
@@ -140,13 +145,13 @@ class RefinedReconstructor(FixedTransformer):
         return self.reconstructor.card()
 
     def describe(self) -> dict[str, Any]:
-        """What decides its faces: the reconstructor, the recogniser's weights, the search."""
+        """Return what decides the faces: reconstructor, recogniser's weights and parameters."""
         parameters = self.get_params(deep=False)
         for name in ("reconstructor", "recognizer", "weights", "device"):
             del parameters[name]
         about = get(self.recognizer or self.card().recognizer)
-        judge = {"name": about.name, "sha256": sha256(verified(about, self.weights))}
-        return self.reconstructor.describe() | {"refinement": parameters | {"recognizer": judge}}
+        model = {"name": about.name, "sha256": _verified_sha256(about, self.weights)}
+        return self.reconstructor.describe() | {"refinement": parameters | {"recognizer": model}}
 
     def validate(self) -> RefinedReconstructor:
         """Check parameters, reconstructor and recogniser, and load all weights.
@@ -161,8 +166,7 @@ class RefinedReconstructor(FixedTransformer):
         FileNotFoundError
             When a file of weights does not exist.
         ValueError
-            When a parameter is out of range, or the recogniser is not the one
-            for which the checkpoint was made.
+            When a parameter is out of range, or the checkpoint was made for another recogniser.
         """
         self._ready()
         return self
@@ -189,13 +193,13 @@ class RefinedReconstructor(FixedTransformer):
         return self.transform_at(X, [self.steps])[0]
 
     def transform_at(self, X: Any, budgets: Sequence[int]) -> list[np.ndarray]:
-        """Reconstruct and refine with several budgets, for the work of the largest.
+        """Reconstruct and refine with several numbers of steps, in one run of the largest.
 
         Parameters
         ----------
         X : array, list of arrays, or SampleBatch, of shape (n, d)
         budgets : sequence of int
-            Each instead of ``steps``.
+            Values of ``steps``.
 
         Returns
         -------
@@ -209,10 +213,10 @@ class RefinedReconstructor(FixedTransformer):
         """
         recognizer, decoder = self._ready()
         for budget in budgets:
-            _check_count("budgets", budget)
+            whole_number("budgets", budget, 0)
         keep_freed_memory()
         card = self.card()
-        rows = at_norm(self._rows(X), card.embedding_norm, card.recognizer)
+        rows = restore_norm(self._rows(X), card.embedding_norm, card.recognizer)
         faces = self.reconstructor.transform(rows)
         found = [faces.copy() for _ in budgets]
         for start in range(0, len(rows) if any(budgets) else 0, self.batch_size):
@@ -241,46 +245,46 @@ class RefinedReconstructor(FixedTransformer):
         kept = _Kept(recognizer, templates, torch.from_numpy(faces).to(device), self.enough)
         search = _SEARCHES[self.over](decoder, templates, kept.faces / 255)
         optimizer = torch.optim.Adam([search.change], self.rate or _RATES[self.over], _MOMENTA)
-        found = {0: kept.in_memory()}
+        found = {0: kept.as_uint8()}
         for step in range(max(budgets) + 1):
             active = kept.below()
             if len(active):
                 with torch.set_grad_enabled(step < max(budgets)):
                     drawn = _in_8_bits(search.draw(active))
-                    cosines = kept.judge(drawn, active)
+                    cosines = kept.compare(drawn, active)
             if step in budgets and step:
-                found[step] = kept.in_memory()
+                found[step] = kept.as_uint8()
             if step == max(budgets) or not len(active):
                 break
             if self.jitter:
-                view = _laid_out(moved(drawn, _random(self.seed, step)))
+                view = _laid_out(shift_and_mirror(drawn, _random(self.seed, step)))
                 cosines = F.cosine_similarity(recognizer(view), templates[active])
             loss = (1 - cosines).sum() + self.stay * search.distance(active).sum()
             optimizer.zero_grad()
             loss.backward()
-            optimizer.step()  # the rows left out too: nothing is drawn from them any more
-        return [found.get(budget, kept.in_memory()) for budget in budgets]
+            optimizer.step()  # also changes the rows that stopped; they are not drawn again
+        return [found.get(budget, kept.as_uint8()) for budget in budgets]
 
     def _ready(self) -> tuple[nn.Module, nn.Module]:
         """Check everything; return recogniser and decoder."""
         self._check_parameters()
-        if getattr(self.reconstructor, "portraits", False):
+        if self.reconstructor.portraits:
             raise InputError(
-                "`reconstructor` must give crops to refine, got portraits=True; refine, or present "
-                "whole pictures."
+                "`reconstructor` must make crops to refine, got portraits=True; leave out "
+                "the portraits or the refinement."
             )
         self.reconstructor.validate()
         device = torch_device(self.device)
         decoder, card = shared_decoder(self.checkpoint, device)
         about = get(self.recognizer or card.recognizer)
-        _check_identity(card, about, sha256(verified(about, self.weights)))
+        _check_identity(card, about, _verified_sha256(about, self.weights))
         _check_geometry(card, about, decoder)
         return shared_module(about, self.weights, device), decoder
 
     def _check_parameters(self) -> None:
         one_of("over", self.over, _SEARCHES)
-        _check_count("steps", self.steps)
-        _check_count("seed", self.seed)
+        whole_number("steps", self.steps, 0)
+        whole_number("seed", self.seed, 0)
         if not -1 <= self.enough <= 1:
             raise InputError(f"`enough` must be a cosine in [-1, 1], got {self.enough!r}.")
         if not 0 <= self.stay < math.inf:
@@ -295,7 +299,7 @@ class RefinedReconstructor(FixedTransformer):
 
 
 class _Kept:
-    """The best face of each template that the recogniser has seen, and its cosine."""
+    """The best face so far for each template, and its cosine."""
 
     def __init__(
         self, recognizer: nn.Module, templates: torch.Tensor, faces: torch.Tensor, enough: float
@@ -304,22 +308,22 @@ class _Kept:
         self.faces = faces.float()
         self.cosines = torch.full_like(templates[:, 0], -torch.inf)
         with torch.no_grad():
-            self.judge(self.faces, torch.arange(len(faces), device=faces.device))
+            self.compare(self.faces, torch.arange(len(faces), device=faces.device))
 
     def below(self) -> torch.Tensor:
-        """Rows whose face is not good enough."""
+        """Indices of templates whose face is below the cosine ``enough``."""
         return (self.cosines < self.enough).nonzero()[:, 0]
 
-    def judge(self, faces: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Return the cosines of faces of some rows to their templates; keep what is better."""
+    def compare(self, faces: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return the cosines of faces to the templates of these rows; keep better faces."""
         cosines = F.cosine_similarity(self.recognizer(_laid_out(faces)), self.templates[rows])
         better = cosines.detach() > self.cosines[rows]
         self.faces[rows[better]] = faces.detach()[better]
         self.cosines[rows[better]] = cosines.detach()[better]
         return cosines
 
-    def in_memory(self) -> np.ndarray:
-        """The faces so far, uint8."""
+    def as_uint8(self) -> np.ndarray:
+        """The best faces, uint8 of shape (n, 3, H, W)."""
         return self.faces.to(torch.uint8).cpu().numpy()
 
 
@@ -348,7 +352,7 @@ class _OverPixels:
         self.change = torch.zeros_like(start, requires_grad=True)
 
     def draw(self, rows: torch.Tensor) -> torch.Tensor:
-        """Faces about [0, 1], which they may leave a little."""
+        """Faces, mostly in [0, 1]; values may lie a little outside."""
         return self.start[rows] + self.change[rows]
 
     def distance(self, rows: torch.Tensor) -> torch.Tensor:
@@ -364,10 +368,10 @@ _SEARCHES: dict[str, type[_OverEmbedding] | type[_OverPixels]] = {
 
 
 def _in_8_bits(faces: torch.Tensor) -> torch.Tensor:
-    """Faces of [0, 1] as whole grey levels in [0, 255]; the gradient passes as if unrounded."""
+    """Round faces in [0, 1] to grey levels in [0, 255]; the gradient ignores the rounding."""
     levels = 255 * faces
     rounded = levels.detach().clamp(0, 255).round()
-    return rounded + (levels - levels.detach())  # in this order: what is added is exactly zero
+    return rounded + (levels - levels.detach())  # in this order, exactly zero is added
 
 
 def _laid_out(faces: torch.Tensor) -> torch.Tensor:
@@ -379,9 +383,8 @@ def _random(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
-def _check_count(name: str, value: Any) -> None:
-    if not isinstance(value, (int, np.integer)) or value < 0:
-        raise InputError(f"`{name}` must be an integer of at least 0, got {value!r}.")
+def _verified_sha256(about: Recognizer, weights: str | None) -> str:
+    return model_sha256(verified(about, weights), about.network)
 
 
 def _check_identity(card: ModelCard, about: Recognizer, digest: str) -> None:
@@ -389,12 +392,13 @@ def _check_identity(card: ModelCard, about: Recognizer, digest: str) -> None:
         known = card.recognizer_sha256 or "hash not known"
         raise InputError(
             f"`recognizer` must be {card.recognizer} ({known}), for which the "
-            f"checkpoint was made, got {about.name} ({digest}); refine with that one, or not."
+            f"checkpoint was made, got {about.name} ({digest}); refine with "
+            f"{card.recognizer}, or leave the refinement out."
         )
 
 
 def _check_geometry(card: ModelCard, about: Recognizer, decoder: nn.Module) -> None:
-    """The recogniser looks at faces as they leave the decoder, without a crop between."""
+    """Raise ValueError unless the recogniser can take the decoder's faces without a crop."""
     places = about.cropped_positions
     if decoder.image_size != about.image_size or not same_place(card.positions, places):
         raise InputError(

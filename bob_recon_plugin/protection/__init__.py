@@ -1,9 +1,9 @@
-"""Template protection between embedding and comparison, as a system under attack.
+"""Template protection: schemes, protected Bob pipelines, and the inversion by an attacker.
 
-A *scheme* turns embeddings into protected templates under a key, and says how
-like two of them are. :class:`ProtectedComparison` puts one into any Bob
-pipeline; :class:`InvertProtection` is what an attacker does to a protected
-template before a decoder sees it.
+A *scheme* transforms embeddings to protected templates with a key, and computes the similarity of
+two protected templates. :class:`ProtectedComparison` adds a scheme to any Bob pipeline.
+:class:`InvertProtection` is the template step by which an attacker estimates embeddings from
+protected templates.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from .inversion import InvertProtection
 from .keys import attackers_key, subjects_key
 from .mlp_hash import MLPHash
 from .projection import RandomProjection
+from .protect import ProtectTemplates
 from .quantised import QuantisedEmbedding
 from .scheme import Scheme
-from .stored import ProtectTemplates
 
 __all__ = [
     "SCENARIOS",

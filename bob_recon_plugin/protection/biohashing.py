@@ -1,4 +1,4 @@
-"""BioHashing: signs of a projection on orthonormal directions that the key draws."""
+"""BioHashing: signs of a projection on orthonormal directions drawn with the key."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.validation import whole_number
 from .matrices import orthonormal
-from .scheme import Scheme, at_most, checked, whole
+from .scheme import Scheme, at_most, checked
 from .similarity import equal_bits
 
 
 @dataclass(frozen=True)
 class BioHashing(Scheme):
-    """Bit ``i`` says whether the embedding points along direction ``i`` of the key, or against it.
+    """Bit ``i`` is the sign of the product of the embedding and direction ``i`` of the key.
 
-    Compared by the share of equal bits, 1/2 by chance.
+    Similarity is the share of equal bits; 1/2 is chance.
 
     Parameters
     ----------
     bits : int
-        Length of a template, at most that of an embedding.
+        Length of a template, at most the length of an embedding.
 
     References
     ----------
@@ -37,7 +38,7 @@ class BioHashing(Scheme):
     bits: int = 512
 
     def __post_init__(self) -> None:
-        whole("bits", self.bits)
+        whole_number("bits", self.bits)
 
     def protect(self, embeddings: np.ndarray, key: int) -> np.ndarray:
         """Return zeros and ones of shape (n, bits)."""
@@ -47,5 +48,5 @@ class BioHashing(Scheme):
         return (rows @ directions > 0).astype(np.float32)
 
     def similarity(self, enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
-        """Share of equal bits."""
+        """Return the share of equal bits."""
         return equal_bits(enrolled, presented)

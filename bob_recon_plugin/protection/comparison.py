@@ -11,34 +11,34 @@ from bob.bio.base.pipelines import BioAlgorithm
 from bob.pipelines import Sample, SampleSet
 
 from ..common.validation import InputError, InputTypeError, one_of
-from .keys import attackers_key, places, subjects_key
+from .keys import attackers_key, rows_by_key, subjects_key
 from .scheme import Scheme
 
 SCENARIOS = ("normal", "stolen")
 
 
 class ProtectedComparison(BioAlgorithm):
-    """Protect templates under a key a subject, and compare them as the scheme does.
+    """Protect templates with one key a subject, and compare them with the scheme's similarity.
 
-    Enrolment stores the protected mean embedding. A probe brings a token, and
-    is protected under the key on it; which token that is, the scenario says.
+    Enrolment stores the protected mean embedding. A probe is protected with the key of the token
+    that is presented with it. The scenario defines which token that is.
 
     Parameters
     ----------
     scheme : Scheme
     scenario : {"normal", "stolen"}
-        "normal": everyone presents their own token, zero-effort impostors too,
-        and the attacker one that the system issued to the attacker. "stolen":
-        impostors and attackers present the token of whom they claim to be.
+        "normal": every person presents their own token, including zero-effort impostors, and the
+        attacker presents a token that the system issued to the attacker. "stolen": impostors and
+        attackers present the token of the claimed person.
     seed : int
-        Of the keys that the system issues.
+        For the keys that the system issues.
     probes_score_fusion : str
-        As in Bob's ``Distance``: fuses the scores of a probe of several images.
+        Fusion of the scores of a probe with several images, as in Bob's ``Distance``.
 
     Notes
     -----
-    Sample sets must carry ``subject_id``. Those of attacks carry
-    ``attack_type``, and the subject whose template leaked.
+    Sample sets must have a ``subject_id``. Sample sets of attacks have an ``attack_type``, and the
+    subject whose template leaked.
 
     References
     ----------
@@ -54,13 +54,13 @@ class ProtectedComparison(BioAlgorithm):
         probes_score_fusion: str = "max",
     ):
         super().__init__(probes_score_fusion=probes_score_fusion)
-        check(scheme, scenario)  # now, not after everything was embedded
+        check_scheme(scheme, scenario)  # now, not after all images are embedded
         self.scheme = scheme
         self.scenario = scenario
         self.seed = seed
 
     def create_templates(self, list_of_feature_sets: Sequence[Any], enroll: bool) -> list[Any]:
-        """Pool embeddings before they are protected: their mean, or all those of a probe."""
+        """Return the mean embedding where enrolled, else all embeddings of each probe."""
         pooled = []
         for features in list_of_feature_sets:
             rows = np.empty((0, 0)) if not len(features) else np.vstack(features)
@@ -70,22 +70,22 @@ class ProtectedComparison(BioAlgorithm):
     def create_templates_from_samplesets(
         self, list_of_samplesets: Sequence[SampleSet], enroll: bool
     ) -> list[Sample]:
-        """Make protected templates, under the key of each subject or of who presents the probe.
+        """Protect templates with the key of the subject, or of the person who presents the probe.
 
-        Probes of the "stolen" scenario stay embeddings: they are protected in
-        :meth:`compare`, under the key of each reference.
+        Probes of the "stolen" scenario stay embeddings: they are protected in :meth:`compare`, with
+        the key of each reference.
 
         Returns
         -------
         list of Sample
-            With data of shape (m,) where enrolled; of shape (k, m), for k
-            images, or (k, d) where the scenario is "stolen", where not.
+            References have data of shape (m,). Probes of k images have data of shape (k, m), or
+            (k, d) in the "stolen" scenario.
         """
         templates = super().create_templates_from_samplesets(list_of_samplesets, enroll)
         if not enroll and self.scenario == "stolen":
             return templates
         keys = [self._key(s, enroll) for s in list_of_samplesets]
-        for key, rows in places(keys).items():
+        for key, rows in rows_by_key(keys).items():
             held = [i for i in rows if np.size(templates[i].data)]
             if not held:
                 continue
@@ -97,15 +97,14 @@ class ProtectedComparison(BioAlgorithm):
         return templates
 
     def compare(self, enroll_templates: Any, probe_templates: Any) -> np.ndarray:
-        """Similarity of every enrolled template with every probe.
+        """Compare every enrolled template with every probe.
 
         Parameters
         ----------
         enroll_templates : SampleBatch
-            Of enrolled samples, as Bob hands them over; "stolen" needs to know
-            their subjects. Where it is "normal", any sequence.
+            Enrolled samples, with their subjects. In the "normal" scenario, any sequence of arrays.
         probe_templates : sequence of ndarray
-            As :meth:`create_templates_from_samplesets` makes them.
+            From :meth:`create_templates_from_samplesets`.
 
         Returns
         -------
@@ -113,14 +112,14 @@ class ProtectedComparison(BioAlgorithm):
         """
         enrolled = np.stack([np.asarray(e) for e in enroll_templates])
         probes = [np.atleast_2d(p) for p in probe_templates]
-        if not probes:  # Bob asks so where no probe was acquired
+        if not probes:  # Bob calls this if no probe could be acquired
             return np.empty((len(enrolled), 0))
         presented = np.concatenate(probes)
         if self.scenario == "normal":
             every = self.scheme.similarity(enrolled, presented)
         else:
             every = np.empty((len(enrolled), len(presented)))
-            for key, rows in places(self._keys_of(enroll_templates)).items():
+            for key, rows in rows_by_key(self._keys_of(enroll_templates)).items():
                 hashed = self.scheme.protect(presented, key)
                 every[rows] = self.scheme.similarity(enrolled[rows], hashed)
         starts = np.cumsum([0, *map(len, probes)])
@@ -136,14 +135,14 @@ class ProtectedComparison(BioAlgorithm):
         samples = getattr(batch, "samples", None)
         if samples is None:
             raise InputTypeError(
-                "`enroll_templates` must be a SampleBatch whose samples know their subjects, got "
+                "`enroll_templates` must be a SampleBatch of samples with a `subject_id`, got "
                 f"{type(batch).__name__}; pass SampleBatch(templates)."
             )
         return [subjects_key(self.seed, _subject(sample)) for sample in samples]
 
 
-def check(scheme: object, scenario: object) -> None:
-    """Raise unless these are a scheme and a scenario."""
+def check_scheme(scheme: object, scenario: object) -> None:
+    """Raise TypeError or ValueError unless these are a scheme and a scenario."""
     if not isinstance(scheme, Scheme):
         raise InputTypeError(f"`scheme` must be a Scheme, got {scheme!r}; try BioHashing().")
     one_of("scenario", scenario, SCENARIOS)
@@ -155,5 +154,5 @@ def _subject(sample: Any) -> str:
     except AttributeError:
         raise InputError(
             f"sample {getattr(sample, 'key', sample)!r} must have a `subject_id`, whose key "
-            "protects its template, got none; use a database that tells it."
+            "protects its template, got none; use a database with subject ids."
         ) from None

@@ -1,10 +1,9 @@
-"""Estimates of embeddings from protected templates whose key is known.
+"""Estimate embeddings from protected templates with a known key.
 
-All of them are linear, and take embeddings as standard normal: of the
-attacked people, and of people at large, the attacker needs to know nothing.
-What the structure of a scheme gives in closed form is taken, else a ridge
-regression on drawn embeddings. Lengths mean nothing, as a protected template
-does not tell the length.
+All estimates are linear, and assume standard normal embeddings: the attacker needs no data of the
+attacked people or of other people. Each scheme has an estimate in closed form; any other scheme is
+estimated by ridge regression on random embeddings. The norm of an estimate has no meaning, since
+protected templates do not contain the norm.
 """
 
 from __future__ import annotations
@@ -26,25 +25,25 @@ from .projection import RandomProjection
 from .quantised import QuantisedEmbedding
 from .scheme import Scheme
 
-_DRAWN = 4096  # embeddings; eight a dimension of a usual one
-_LEAST = 1e-12  # variance of a unit that is silent for almost everybody
-_RARE = 6.0  # standard deviations; a bit beyond is the same for everybody and tells nothing
+_DRAWN = 4096  # random embeddings, eight for each dimension of an embedding of 512
+_LEAST_VARIANCE = 1e-12  # of units that are almost always zero
+_RARE = 6.0  # standard deviations; bits beyond are equal for all people, without information
 
 
 @singledispatch
 def estimate(scheme: Scheme, protected: np.ndarray, key: int, size: int) -> np.ndarray:
-    """Estimate directions of embeddings from protected templates: any scheme.
+    """Estimate directions of embeddings from protected templates of any scheme.
 
-    Embeddings are drawn, protected under the key, and regressed on their
-    templates. The penalty is the templates' total variance: right where half
-    of an embedding's variance can be told from its template.
+    Random embeddings are protected with the key, and regressed on their templates. The penalty is
+    the total variance of the templates, which is the best if a template explains half of the
+    variance of its embedding.
 
     Parameters
     ----------
     scheme : Scheme
     protected : float32 ndarray of shape (n, m)
     key : int
-        Under which they were protected.
+        The key of the templates.
     size : int
         Length ``d`` of an embedding.
 
@@ -58,7 +57,7 @@ def estimate(scheme: Scheme, protected: np.ndarray, key: int, size: int) -> np.n
 
 @lru_cache(maxsize=4)
 def _ridge(scheme: Scheme, key: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of templates, and weights of shape (m, d)."""
+    """Return the mean of templates (m,), and weights (m, d)."""
     drawn = gaussian(0, _DRAWN, size)  # the same for every key
     codes = scheme.protect(drawn, key)
     middle = codes.mean(axis=0)
@@ -70,26 +69,25 @@ def _ridge(scheme: Scheme, key: int, size: int) -> tuple[np.ndarray, np.ndarray]
 
 @estimate.register
 def _biohashing(scheme: BioHashing, protected: np.ndarray, key: int, size: int) -> np.ndarray:
-    """Bits of orthonormal directions tell of nothing but their own: the transposed projection."""
+    """Return the transposed projection: each bit informs about its own direction alone."""
     return (2 * protected - 1) @ orthonormal(key, size, scheme.bits).T
 
 
 @estimate.register
 def _mlp_hash(scheme: MLPHash, protected: np.ndarray, key: int, size: int) -> np.ndarray:
-    """Go back through the layers, each unit by its mean slope; a rare bit tells more."""
+    """Invert each layer by the mean slopes of its units; rare bits have larger weights."""
     ones, weights = _through_layers(scheme, key, size)
     return (protected - ones) @ weights
 
 
 @lru_cache(maxsize=4)
 def _through_layers(scheme: MLPHash, key: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each bit is set, and what it weighs, of shape (m, d).
+    """Return the probability (m,) that each bit is set, and the weights (m, d) of the bits.
 
-    Units are taken as normal and uncorrelated, of the mean and variance that
-    the layers before give them.
+    Units are assumed normal and uncorrelated, with mean and variance computed layer by layer.
     """
     mean, variance = np.zeros(size), np.ones(size)
-    slopes = np.eye(size, dtype=np.float32)  # of every unit by every dimension
+    slopes = np.eye(size, dtype=np.float32)  # of every unit with respect to every dimension
     for layer, width in enumerate(scheme.hidden):
         weights = orthonormal(key, len(mean), width, layer)
         mean, variance = mean @ weights, variance @ weights**2
@@ -98,13 +96,13 @@ def _through_layers(scheme: MLPHash, key: int, size: int) -> tuple[np.ndarray, n
         slopes = (slopes @ weights) * active.astype(np.float32)
         squared = (mean**2 + variance) * active + mean * deviation * density
         mean = mean * active + deviation * density
-        variance = np.maximum(squared - mean**2, _LEAST)
+        variance = np.maximum(squared - mean**2, _LEAST_VARIANCE)
     last = orthonormal(key, len(mean), scheme.bits, len(scheme.hidden))
     deviation = np.sqrt(variance @ last**2)
     standard = np.clip(mean @ last / deviation, -_RARE, _RARE)
     ones = ndtr(standard)
-    told = _density(standard) / deviation / (ones * (1 - ones))
-    return ones.astype(np.float32), (slopes @ last * told).T.astype(np.float32)
+    weights = _density(standard) / deviation / (ones * (1 - ones))
+    return ones.astype(np.float32), (slopes @ last * weights).T.astype(np.float32)
 
 
 @estimate.register
@@ -118,10 +116,9 @@ def _projection(scheme: RandomProjection, protected: np.ndarray, key: int, size:
 def _index_of_max(scheme: IndexOfMax, protected: np.ndarray, key: int, size: int) -> np.ndarray:
     """Ridge regression whose penalty follows from the number of directions.
 
-    An indicator of the nearest direction is, by Bussgang's theorem, a linear
-    function of the group's products and noise that they do not correlate with:
-    a slope of ``mu / (q - 1)``, with ``mu`` the mean of the largest of ``q``
-    normal numbers, and a variance of ``1 / q`` in all.
+    By Bussgang's theorem, the indicator of the nearest direction is a linear function of the
+    group's products plus uncorrelated noise. The slope is ``mu / (q - 1)``, where ``mu`` is the
+    mean of the largest of ``q`` standard normal numbers, and the total variance is ``1 / q``.
     """
     matrix, factor = _centred(scheme, key, size)
     nearest = np.zeros((len(protected), size), dtype=np.float32)
@@ -132,7 +129,7 @@ def _index_of_max(scheme: IndexOfMax, protected: np.ndarray, key: int, size: int
 
 @lru_cache(maxsize=4)
 def _centred(scheme: IndexOfMax, key: int, size: int) -> tuple[np.ndarray, tuple[np.ndarray, bool]]:
-    """Directions less the mean of their group, and the factor of their penalised Gram matrix."""
+    """Return directions minus their group's mean, and the factor of the penalised Gram matrix."""
     q = scheme.directions
     matrix = scheme.matrix(key, size).reshape(scheme.hashes, q, size)
     matrix = matrix - matrix.mean(axis=1, keepdims=True)
@@ -144,13 +141,13 @@ def _centred(scheme: IndexOfMax, key: int, size: int) -> tuple[np.ndarray, tuple
 
 
 def _density(x: Any) -> Any:
-    """Density of a standard normal number."""
+    """Density of the standard normal distribution."""
     return np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
 
 
 @lru_cache(maxsize=16)
 def _mean_of_largest(count: int) -> float:
-    """Mean of the largest of some independent standard normal numbers."""
+    """Mean of the largest of ``count`` independent standard normal numbers."""
 
     def density(x: float) -> float:
         return x * count * _density(x) * ndtr(x) ** (count - 1)
@@ -162,5 +159,5 @@ def _mean_of_largest(count: int) -> float:
 def _quantised(
     scheme: QuantisedEmbedding, protected: np.ndarray, key: int, size: int
 ) -> np.ndarray:
-    """Return the middles of the levels: they are an embedding as they are."""
+    """Return the middles of the levels unchanged: they are an embedding."""
     return protected

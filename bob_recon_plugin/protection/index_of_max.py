@@ -1,4 +1,4 @@
-"""Index-of-max hashing: of some random directions, which the embedding is nearest to."""
+"""Index-of-max hashing: the index of the nearest of some random directions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.validation import whole_number
 from .matrices import gaussian
-from .scheme import Scheme, checked, whole
+from .scheme import Scheme, checked
 from .similarity import equal_share
 
 
@@ -15,16 +16,15 @@ from .similarity import equal_share
 class IndexOfMax(Scheme):
     """IoM hashing by Gaussian random projection (GRP).
 
-    A template holds, for each of many groups of random directions, the index
-    of the one with the largest product. Compared by the share of equal
-    indices, 1 in `directions` by chance.
+    For each group of random directions, a template contains the index of the direction with the
+    largest product. Similarity is the share of equal indices; 1 / `directions` is chance.
 
     Parameters
     ----------
     hashes : int
-        Groups: the length of a template.
+        Number of groups, the length of a template.
     directions : int
-        In each group, two or more.
+        Number of directions in each group, at least 2.
 
     References
     ----------
@@ -42,20 +42,20 @@ class IndexOfMax(Scheme):
     directions: int = 16
 
     def __post_init__(self) -> None:
-        whole("hashes", self.hashes)
-        whole("directions", self.directions, 2)
+        whole_number("hashes", self.hashes)
+        whole_number("directions", self.directions, 2)
 
     def protect(self, embeddings: np.ndarray, key: int) -> np.ndarray:
-        """Return indices of shape (n, hashes), from 0 on."""
+        """Return indices of shape (n, hashes), in [0, directions - 1]."""
         rows = checked(embeddings)
         products = rows @ self.matrix(key, rows.shape[1]).T
         grouped = products.reshape(len(rows), self.hashes, self.directions)
         return grouped.argmax(axis=2).astype(np.float32)
 
     def similarity(self, enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
-        """Share of equal indices."""
+        """Return the share of equal indices."""
         return equal_share(enrolled, presented)
 
     def matrix(self, key: int, size: int) -> np.ndarray:
-        """Directions of a key, group after group, of shape (hashes * directions, size)."""
+        """Return the directions of a key, group by group, of shape (hashes * directions, size)."""
         return gaussian(key, self.hashes * self.directions, size)

@@ -1,4 +1,4 @@
-"""InvertProtection: from stolen protected templates to embeddings that a decoder can read."""
+"""InvertProtection: from stolen protected templates to embeddings for a decoder."""
 
 from __future__ import annotations
 
@@ -9,28 +9,26 @@ import numpy as np
 
 from ..common.template_steps import TemplateStep
 from ..common.validation import InputError, finite_matrix
-from .comparison import check
+from .comparison import check_scheme
 from .estimates import estimate
-from .keys import attackers_key, places, subjects_key
+from .keys import attackers_key, rows_by_key, subjects_key
 from .scheme import Scheme
 from .similarity import unit
 
 
 class InvertProtection(TemplateStep):
-    """Estimate the embeddings behind protected templates.
+    """Estimate embeddings from protected templates.
 
-    The attacker knows the scheme, holds protected templates, and has no face
-    and no embedding of the people attacked. What else, the scenario says; it
-    is the one of :class:`ProtectedComparison`, with its seed.
+    The attacker knows the scheme and has protected templates, but no face and no embedding of the
+    attacked people. Scenario and seed are those of :class:`ProtectedComparison`:
 
-    - "stolen": the attacker holds the tokens of the people attacked, and
-      estimates their embeddings.
-    - "normal": the attacker holds a token of their own, and presents it.
-      Estimated is what has the stolen template *under that token*: a
-      pre-image, which looks like nobody.
+    - "stolen": the attacker has the tokens of the attacked people, and estimates their embeddings.
+    - "normal": the attacker has, and presents, another token of the system. The estimate is an
+      embedding that has the stolen template *with that token*: a pre-image, which does not
+      resemble the attacked person.
 
-    With a seed that is not the system's, "normal" is an attacker who inverts
-    under another token than the one presented, so knows nothing.
+    With another seed than the system's, "normal" is an attacker who inverts with another token
+    than the presented one, without any useful knowledge.
 
     Parameters
     ----------
@@ -40,15 +38,14 @@ class InvertProtection(TemplateStep):
     embedding_size : int
         Length ``d`` of the recogniser's embeddings.
     embedding_norm : float
-        Length in space that estimates are given, as protected templates do
-        not tell it: that of the decoder's card.
+        Norm of the estimates, since protected templates do not contain it: use the one of the
+        decoder's card.
 
     Notes
     -----
-    The decoder may be the one for unprotected embeddings, or one that was
-    trained on estimates of protected templates, behind :class:`ProtectTemplates`
-    (``bob bio recon train --leak``): the estimate takes care of the key, which
-    a network would have to read otherwise.
+    The decoder may be trained on unprotected embeddings, or on estimates from protected templates
+    (``bob bio recon train --leak`` with :class:`ProtectTemplates` and this step). The estimate uses
+    the key, so the network does not need it.
 
     References
     ----------
@@ -76,7 +73,7 @@ class InvertProtection(TemplateStep):
         embedding_size: int = 512,
         embedding_norm: float | None = None,
     ):
-        check(scheme, scenario)
+        check_scheme(scheme, scenario)
         self.scheme = scheme
         self.scenario = scenario
         self.seed = seed
@@ -87,7 +84,7 @@ class InvertProtection(TemplateStep):
     def before(
         cls, card: Any, scheme: Scheme, scenario: str = "normal", seed: int = 0
     ) -> InvertProtection:
-        """Make the inversion whose estimates a decoder's :class:`ModelCard` asks for."""
+        """Make the inversion for a decoder, by its :class:`ModelCard`."""
         return cls(scheme, scenario, seed, card.embedding_size, card.embedding_norm)
 
     def transform(self, X: object, subjects: Sequence[object] | None = None) -> np.ndarray:
@@ -98,29 +95,28 @@ class InvertProtection(TemplateStep):
         X : array-like of shape (n, m)
             Protected templates; bits may be booleans.
         subjects : sequence of n subject ids
-            Whose templates they are. Not needed where the scenario is
-            "normal", or the scheme has no key.
+            The subject of each template. Not needed in the "normal" scenario, or if the scheme
+            has no key.
 
         Returns
         -------
         float32 ndarray of shape (n, d)
-            Of norm `embedding_norm` each.
+            Each with the norm `embedding_norm`.
 
         Raises
         ------
         TypeError, ValueError
-            For templates or subjects of another type or number, or no
-            `embedding_norm`.
+            For templates or subjects of a wrong type or number, or no `embedding_norm`.
         """
-        check(self.scheme, self.scenario)
+        check_scheme(self.scheme, self.scenario)
         rows = self._checked(X)
         if self.embedding_norm is None or not self.embedding_norm > 0:
             raise InputError(
-                f"`embedding_norm` must be a positive number, got {self.embedding_norm}; take that "
+                f"`embedding_norm` must be a positive number, got {self.embedding_norm}; use that "
                 "of the decoder's card, or the mean norm of the recogniser's embeddings."
             )
         found = np.empty((len(rows), self.embedding_size), dtype=np.float32)
-        for key, owned in places(self._keys(len(rows), subjects)).items():
+        for key, owned in rows_by_key(self._keys(len(rows), subjects)).items():
             found[owned] = estimate(self.scheme, rows[owned], key, self.embedding_size)
         return unit(found) * np.float32(self.embedding_norm)
 
@@ -131,17 +127,18 @@ class InvertProtection(TemplateStep):
         if rows.shape[1] != length:
             raise InputError(
                 f"`X` must be templates of {self.scheme!r}, of length {length}, got "
-                f"{rows.shape[1]}; name the scheme that the system has."
+                f"{rows.shape[1]}; use the scheme of the system."
             )
         return rows
 
     def _keys(self, n: int, subjects: Sequence[object] | None) -> list[int]:
-        """Keys under which to invert each of n templates."""
+        """Return the key to invert each of n templates with."""
         if self.scenario == "normal" or not self.scheme.keyed:
             return [attackers_key(self.seed)] * n
         if subjects is None or len(subjects) != n:
-            told = "none" if subjects is None else len(subjects)
+            given = "none" if subjects is None else len(subjects)
             raise InputError(
-                f"`subjects` must be the owners of {n} templates, got {told}; their keys decide."
+                f"`subjects` must be the subjects of {n} templates, got {given}; their keys are "
+                "needed."
             )
         return [subjects_key(self.seed, subject) for subject in subjects]

@@ -1,4 +1,4 @@
-"""Keys: what a token holds, one a subject."""
+"""Keys on the tokens of subjects and of the attacker."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 def subjects_key(seed: int, subject: object) -> int:
-    """Key that a system issues to a subject, in [0, 2**128).
+    """Return the key that a system issues to a subject, in [0, 2**128).
 
     Parameters
     ----------
     seed : int
-        Of the system: another seed gives everyone another key.
+        Seed of the system; another seed gives other keys.
     subject : object
-        Subject id; its text counts.
+        Subject id, converted to text.
 
     Examples
     --------
@@ -27,21 +27,21 @@ def subjects_key(seed: int, subject: object) -> int:
 
 
 def attackers_key(seed: int) -> int:
-    """Key that the system issues to the attacker, who is none of its other subjects."""
+    """Return the key that the system issues to the attacker, different from every subject's."""
     return _hashed(f"attacker/{seed}")
 
 
-def places(keys: Iterable[int]) -> dict[int, list[int]]:
-    """Places of each key, in the order in which keys come first.
+def rows_by_key(keys: Iterable[int]) -> dict[int, list[int]]:
+    """Return the row numbers of each key; keys in the order of their first row.
 
     Examples
     --------
-    >>> places([5, 3, 5])
+    >>> rows_by_key([5, 3, 5])
     {5: [0, 2], 3: [1]}
     """
     found: dict[int, list[int]] = {}
-    for place, key in enumerate(keys):
-        found.setdefault(key, []).append(place)
+    for row, key in enumerate(keys):
+        found.setdefault(key, []).append(row)
     return found
 
 

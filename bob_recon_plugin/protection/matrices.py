@@ -1,4 +1,4 @@
-"""Random matrices that a key stands for, kept a while in each process."""
+"""Random matrices drawn with a key, cached in each process."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from functools import lru_cache
 import numpy as np
 import scipy.linalg
 
-_KEPT = 32  # matrices of each kind; the largest scheme here has 10 MB a key
+_CACHED = 32  # matrices of each kind; the largest scheme here has 10 MB a key
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHED)
 def gaussian(key: int, rows: int, columns: int, layer: int = 0) -> np.ndarray:
-    """Independent standard normal entries, float32 of shape (rows, columns), read-only.
+    """Return independent standard normal numbers, float32 of shape (rows, columns), read-only.
 
     Parameters
     ----------
     key : int
-        Not negative.
+        At least 0.
     rows, columns : int
     layer : int
-        Of the matrices of one key, which.
+        Number of the matrix, for keys with several matrices.
     """
-    # a child of the key: a layer of one key is never a layer of another
+    # spawned, so that no layer of a key equals a layer of another key
     random = np.random.default_rng(np.random.SeedSequence(key, spawn_key=(layer,)))
     drawn = random.standard_normal((rows, columns), dtype=np.float32)
     drawn.flags.writeable = False
     return drawn
 
 
-@lru_cache(maxsize=_KEPT)
+@lru_cache(maxsize=_CACHED)
 def orthonormal(key: int, rows: int, columns: int, layer: int = 0) -> np.ndarray:
-    """Orthonormal columns, or rows where those are fewer; as :func:`gaussian` otherwise.
+    """Return a matrix with orthonormal columns, or rows if those are fewer; see :func:`gaussian`.
 
     Gram-Schmidt on the columns of a Gaussian matrix: the factor Q of a QR
     decomposition whose R has a positive diagonal, which is unique.

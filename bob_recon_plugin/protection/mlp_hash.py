@@ -1,4 +1,4 @@
-"""MLP-Hash: bits at the end of a perceptron whose weights the key draws."""
+"""MLP-Hash: signs of the output of a perceptron with weights drawn with the key."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.validation import whole_number
 from .matrices import orthonormal
-from .scheme import Scheme, checked, whole
+from .scheme import Scheme, checked
 from .similarity import equal_bits
 
 
 @dataclass(frozen=True)
 class MLPHash(Scheme):
-    """Hidden layers of random weights and rectifiers, a last layer, and its signs.
+    """Signs of the output of a perceptron with random weights and ReLU units.
 
-    Compared by the share of equal bits. Some bits lean to one side for
-    everybody, as the last layer sees positive numbers alone.
+    Similarity is the share of equal bits. Some bits have the same value for most people, since the
+    input of the last layer is never negative.
 
     Parameters
     ----------
@@ -27,8 +28,8 @@ class MLPHash(Scheme):
 
     Notes
     -----
-    Weights have orthonormal columns, or rows where those are fewer; there are
-    no biases; rectifiers and the threshold at zero are the choice here.
+    Weights have orthonormal columns, or rows if those are fewer. There are no biases. ReLU and the
+    threshold at zero are our choice.
 
     References
     ----------
@@ -45,9 +46,9 @@ class MLPHash(Scheme):
     hidden: tuple[int, ...] = (512,)
 
     def __post_init__(self) -> None:
-        whole("bits", self.bits)
+        whole_number("bits", self.bits)
         for width in self.hidden:
-            whole("hidden", width)
+            whole_number("hidden", width)
 
     def protect(self, embeddings: np.ndarray, key: int) -> np.ndarray:
         """Return zeros and ones of shape (n, bits)."""
@@ -58,5 +59,5 @@ class MLPHash(Scheme):
         return (rows @ last > 0).astype(np.float32)
 
     def similarity(self, enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
-        """Share of equal bits."""
+        """Return the share of equal bits."""
         return equal_bits(enrolled, presented)

@@ -6,22 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.validation import whole_number
 from .matrices import gaussian
-from .scheme import Scheme, at_most, checked, whole
+from .scheme import Scheme, at_most, checked
 from .similarity import cosine, unit
 
 
 @dataclass(frozen=True)
 class RandomProjection(Scheme):
-    """Multispace random projection: an embedding of length one in fewer, random dimensions.
+    """Multispace random projection of the normalised embedding to fewer dimensions.
 
-    Compared by the cosine. With as many dimensions as the embedding has,
-    whoever holds the key reads the embedding.
+    Similarity is the cosine. With as many dimensions as the embedding, the key is enough to compute
+    the direction of the embedding exactly.
 
     Parameters
     ----------
     size : int
-        Length of a template, at most that of an embedding.
+        Length of a template, at most the length of an embedding.
 
     References
     ----------
@@ -37,7 +38,7 @@ class RandomProjection(Scheme):
     size: int = 256
 
     def __post_init__(self) -> None:
-        whole("size", self.size)
+        whole_number("size", self.size)
 
     def protect(self, embeddings: np.ndarray, key: int) -> np.ndarray:
         """Return projections of shape (n, size)."""
@@ -45,9 +46,9 @@ class RandomProjection(Scheme):
         return unit(rows) @ self.matrix(key, rows.shape[1]) / np.float32(self.size) ** 0.5
 
     def similarity(self, enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
-        """Cosine, in [-1, 1]."""
+        """Return the cosine, in [-1, 1]."""
         return cosine(enrolled, presented)
 
     def matrix(self, key: int, embedding_size: int) -> np.ndarray:
-        """Matrix of a key, of shape (embedding_size, size)."""
+        """Return the matrix of a key, of shape (embedding_size, size)."""
         return gaussian(key, embedding_size, at_most("size", self.size, embedding_size))

@@ -1,4 +1,4 @@
-"""Quantised embeddings: what saves space, and protects nothing."""
+"""Quantised embeddings, a baseline without protection."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scheme import Scheme, checked, whole
+from ..common.validation import whole_number
+from .scheme import Scheme, checked
 from .similarity import cosine, unit
 
-_WIDEST = 3.0  # standard deviations; what lies beyond takes the outermost level
+_WIDEST = 3.0  # standard deviations; values beyond get the outermost level
 
 
 @dataclass(frozen=True)
 class QuantisedEmbedding(Scheme):
     """Each dimension rounded to one of ``2 ** bits`` levels; there is no key.
 
-    The baseline beside which a scheme must show what its key is worth.
-    Levels are evenly spaced over three standard deviations to both sides of
-    zero, dimensions being taken as equally strong. Compared by the cosine.
+    A baseline, to show what the key of another scheme adds. Levels are evenly spaced between minus
+    and plus three standard deviations, which are assumed equal for all dimensions. Similarity is
+    the cosine.
 
     Parameters
     ----------
     bits : int
-        A dimension.
+        Bits for each dimension.
 
     Examples
     --------
@@ -36,7 +37,7 @@ class QuantisedEmbedding(Scheme):
     bits: int = 4
 
     def __post_init__(self) -> None:
-        whole("bits", self.bits)
+        whole_number("bits", self.bits)
 
     def protect(self, embeddings: np.ndarray, key: int) -> np.ndarray:
         """Return the middles of the levels, of shape (n, d); the key is not used."""
@@ -48,5 +49,5 @@ class QuantisedEmbedding(Scheme):
         return ((level + 0.5) * step - _WIDEST).astype(np.float32)
 
     def similarity(self, enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
-        """Cosine, in [-1, 1]."""
+        """Return the cosine, in [-1, 1]."""
         return cosine(enrolled, presented)

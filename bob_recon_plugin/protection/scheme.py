@@ -1,4 +1,4 @@
-"""What every protection scheme is."""
+"""Scheme: the base class of template protection schemes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..common.validation import InputError
 
 
 class Scheme(ABC):
-    """A template protection scheme: parameters only, frozen, compared and hashed by them.
+    """A template protection scheme, a frozen dataclass of its parameters.
 
-    Every scheme here looks at the direction of an embedding alone: one of
-    twice the length has the same protected template.
+    All schemes here depend only on the direction of an embedding: an embedding of twice the norm
+    has the same protected template.
 
     Attributes
     ----------
@@ -27,14 +27,14 @@ class Scheme(ABC):
 
     @abstractmethod
     def protect(self, embeddings: np.ndarray, key: int) -> np.ndarray:
-        """Protect embeddings under a key.
+        """Protect embeddings with a key.
 
         Parameters
         ----------
         embeddings : array-like of shape (n, d)
-            Finite and not zero, of any length in space.
+            Finite and not zero, of any norm.
         key : int
-            Not negative; the same key gives the same templates, in every process.
+            At least 0. The same key gives the same templates, in every process.
 
         Returns
         -------
@@ -43,12 +43,12 @@ class Scheme(ABC):
         Raises
         ------
         TypeError, ValueError
-            For embeddings of another type or shape, not finite, zero, or of too few dimensions.
+            For embeddings of a wrong type or shape, not finite, zero, or with too few dimensions.
         """
 
     @abstractmethod
     def similarity(self, enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
-        """Compare protected templates of one key, or of one each.
+        """Compare protected templates.
 
         Parameters
         ----------
@@ -57,25 +57,19 @@ class Scheme(ABC):
         Returns
         -------
         float64 ndarray of shape (n, k)
-            Higher is more alike.
+            Higher is more similar.
         """
 
 
 def checked(embeddings: object) -> np.ndarray:
-    """Return embeddings as a finite float32 array of shape (n, d), none of zeros alone."""
+    """Return embeddings as a finite float32 array of shape (n, d), without rows of zeros."""
     return embedding_rows(
         "embeddings", embeddings, None, "pass one embedding a row as the recogniser makes them."
     )
 
 
-def whole(name: str, value: object, least: int = 1) -> None:
-    """Raise ValueError unless a parameter is a whole number from ``least`` on."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise InputError(f"`{name}` must be a whole number from {least} on, got {value!r}.")
-
-
 def at_most(name: str, value: int, size: int) -> int:
-    """Return a number of directions, or raise ValueError where embeddings have fewer."""
+    """Return a number of directions; raise ValueError if it is above the embedding size."""
     if value > size:
         raise InputError(
             f"`{name}` must be at most the length of the embeddings, {size}, got {value}; more "

@@ -1,4 +1,4 @@
-"""How like protected templates are: every enrolled one with every presented one."""
+"""Similarities between all enrolled and all presented templates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def equal_share(enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
-    """Share of equal entries; for bits, one less the normalised Hamming distance.
+    """Share of equal entries; for bits, one minus the normalised Hamming distance.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def equal_share(enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
 
 
 def equal_bits(enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
-    """Share of equal bits, as :func:`equal_share` gives it, by a matrix product.
+    """Share of equal bits, as :func:`equal_share`, by a faster matrix product.
 
     Examples
     --------
@@ -37,12 +37,12 @@ def equal_bits(enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
     array([[0.75]])
     """
     signs = (2 * np.asarray(bits, dtype=np.float32) - 1 for bits in (enrolled, presented))
-    one, other = signs  # their product counts equal less unequal bits, exactly to 2**24 of them
+    one, other = signs  # the product is equal minus unequal bits, exact up to 2**24 bits
     return 0.5 + (one @ other.T).astype(np.float64) / (2 * one.shape[1])
 
 
 def cosine(enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
-    """Cosine of the angle between rows, in [-1, 1]; 0 where one has no length.
+    """Cosine of the angle between rows, in [-1, 1]; 0 for rows of zeros.
 
     Examples
     --------
@@ -53,6 +53,6 @@ def cosine(enrolled: np.ndarray, presented: np.ndarray) -> np.ndarray:
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length one; those without length stay as they are."""
+    """Scale rows to norm 1; rows of zeros stay zero."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(norms > 0, norms, 1)

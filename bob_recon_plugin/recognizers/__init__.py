@@ -1,4 +1,4 @@
-"""Recognition models as differentiable torch modules and as Bob transformers."""
+"""Recognition models, as differentiable torch modules and as Bob transformers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .identity import Identity, identify
 from .loading import load_module
 from .registry import from_onnx, get, names
 from .transformer import RecognizerTransformer, shared_module
-from .weights import verified
+from .weights import model_sha256, verified
 
 __all__ = [
     "Identity",
@@ -21,6 +21,7 @@ __all__ = [
     "get",
     "identify",
     "load_module",
+    "model_sha256",
     "names",
     "shared_module",
     "verified",

@@ -1,4 +1,4 @@
-"""Bob's own network architectures, filled from a local state dict."""
+"""Bob's network architectures, with weights from a local state dict."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _stage(modules: int, block: str, blocks: int, *channels: int) -> dict[str, A
     }
 
 
-#: What FaceX-Zoo's `backbone_conf.yaml` says, a file that the wheel of bob.bio.face lacks.
+#: Content of FaceX-Zoo's `backbone_conf.yaml`, which the wheel of bob.bio.face does not include.
 _FACEXZOO: dict[str, dict[str, Any]] = {
     "AttentionNet": {**_HEAD, "stage1_modules": 1, "stage2_modules": 1, "stage3_modules": 1},
     "EfficientNet": {**_HEAD, "width": 1.0, "depth": 1.0, "image_size": 112, "drop_ratio": 0.2},
@@ -61,7 +61,7 @@ _FACEXZOO: dict[str, dict[str, Any]] = {
 
 
 def build_backbone(network: str) -> nn.Module:
-    """Make one of Bob's architectures with random weights; ``network`` as in the description."""
+    """Return one of Bob's architectures with random weights, by its name in a description."""
     one_of("network", network, ("onnx", *_IRESNETS, *(f"facexzoo-{name}" for name in _FACEXZOO)))
     if network in _IRESNETS:
         from bob.bio.face.pytorch.backbones import iresnet
@@ -69,7 +69,7 @@ def build_backbone(network: str) -> nn.Module:
         return getattr(iresnet, network)()
     from bob.bio.face.pytorch.facexzoo.backbone_def import BackboneFactory
 
-    # its constructor does nothing but read the missing file
+    # its constructor would only read the missing file
     factory = BackboneFactory.__new__(BackboneFactory)
     factory.backbone_type = network.removeprefix("facexzoo-")
     factory.backbone_param = _FACEXZOO[factory.backbone_type]
@@ -82,12 +82,12 @@ def load_backbone(recognizer: Recognizer, path: Path) -> nn.Module:
     Raises
     ------
     ValueError
-        If the file holds no tensors by name, or those of another network.
+        If the file does not hold a state dict, or holds one of another network.
     """
     network = build_backbone(recognizer.network)
     try:
         network.load_state_dict(_state_dict(path))
-    except (RuntimeError, TypeError, AttributeError) as error:  # not tensors, perhaps
+    except (RuntimeError, TypeError, AttributeError) as error:  # the last two: not tensors
         raise InputError(
             f"`weights` must be a state dict of {recognizer.network}, got {path} "
             f"({shortened(error)}); {recognizer.source}."
@@ -100,11 +100,11 @@ def load_backbone(recognizer: Recognizer, path: Path) -> nn.Module:
 
 
 def _state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name: a bare state dict, FaceX-Zoo's with the backbone beside a head, a module."""
+    """Return tensors by name, of a state dict, a FaceX-Zoo checkpoint or a pickled module."""
     try:
-        content = read_weights(path, "weights", "get the file again, or save its state_dict().")
+        content = read_weights(path, "weights", "download it again, or save the state_dict().")
     except InputError:
-        if tensors := _of_module(path):
+        if tensors := _module_tensors(path):
             return tensors
         raise
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
@@ -122,8 +122,8 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     return content
 
 
-def _of_module(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a network that was pickled whole; none for any other file."""
+def _module_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a pickled network; empty for any other file."""
     try:
         return read_tensors(path)
     except Exception:  # a damaged pickle fails in any way

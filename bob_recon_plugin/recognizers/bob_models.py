@@ -1,4 +1,4 @@
-"""Bob's own recognition transformers as differentiable torch modules."""
+"""Bob's recognition transformers as differentiable torch modules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BOB_CLASSES = {
 
 
 def known_name(transformer: PyTorchModel) -> str | None:
-    """Our name of the model that one of Bob's classes holds; None for any other class."""
+    """Return our name of the model of one of Bob's classes; None for any other class."""
     kind = type(transformer).__name__
     if kind == "FaceXZooModel":
         return f"facexzoo-{transformer.arch.lower()}"
@@ -46,9 +46,9 @@ class BobModule(FrozenModule):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embed RGB images (n, 3, H, W) in [0, 255] as (n, d); gradients reach ``images``."""
-        # a copy: some of Bob's preprocessors write into what they are given
+        # a copy, since some of Bob's preprocessors change their input
         embeddings = self.network(self.preprocessor(full_precision(images).clone()))
-        if isinstance(embeddings, (tuple, list)):  # Oxford's networks: class scores, then features
+        if isinstance(embeddings, (tuple, list)):  # Oxford's networks: (class scores, features)
             embeddings = embeddings[-1]
         if isinstance(embeddings, torch.Tensor) and embeddings.shape[2:].numel() == 1:
             embeddings = embeddings.flatten(1)
@@ -57,13 +57,12 @@ class BobModule(FrozenModule):
 
 
 def from_bob(transformer: PyTorchModel) -> nn.Module:
-    """Make a differentiable module of any of Bob's ``PyTorchModel`` transformers.
+    """Make a differentiable module of one of Bob's ``PyTorchModel`` transformers.
 
-    Its checkpoint is read now. The iResNet and FaceX-Zoo classes get Bob's
-    bundled architecture; nothing beside the checkpoint is executed. A class of
-    the user's own loads itself with its own ``_load_model``. Bob's other classes
-    run a Python file that comes with their weights: these are refused, unless
-    they were loaded before. The transformer stays as it was.
+    The checkpoint is read now. For Bob's iResNet and FaceX-Zoo classes, the architecture is the
+    one in Bob, and no downloaded code is executed. A user's own class is loaded with its
+    ``_load_model``. Bob's other classes execute a Python file that is downloaded with the weights:
+    they are refused, unless they are already loaded. The transformer is not changed.
 
     Parameters
     ----------
@@ -72,15 +71,15 @@ def from_bob(transformer: PyTorchModel) -> nn.Module:
     Returns
     -------
     Module
-        RGB images (n, 3, H, W) in [0, 255], of the size that the transformer
-        takes, to embeddings (n, d), frozen, on the CPU.
+        From RGB images (n, 3, H, W) in [0, 255], of the size that the transformer takes, to
+        embeddings (n, d); frozen, on the CPU.
 
     Raises
     ------
     TypeError
-        For another kind of object.
+        For any other object.
     ValueError
-        For a class that would run a Python file, and for a checkpoint that cannot be read.
+        For a class that would execute a Python file, and for a checkpoint that cannot be read.
     """
     from bob.bio.face.embeddings.pytorch import PyTorchModel
 
@@ -103,8 +102,8 @@ def _network_of(transformer: Any) -> nn.Module:
         return load_backbone(get(name), Path(transformer.checkpoint_path))
     if str(transformer.config).endswith(".py"):
         raise InputError(
-            f"`transformer` must load without running a file, got {type(transformer).__name__}, "
-            f"which runs {transformer.config}; where you trust that file, call "
+            f"`transformer` must load without executing a file, got {type(transformer).__name__}, "
+            f"which executes {transformer.config}; if you trust that file, call "
             "transformer._load_model() first."
         )
     transformer._load_model()

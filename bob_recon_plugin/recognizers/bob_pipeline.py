@@ -33,14 +33,14 @@ def bob_pipeline(
     recognizer : str or Recognizer
         A name that :func:`~bob_recon_plugin.recognizers.names` lists, or a description.
     annotation_type : str, sequence of str or None
-        The database's. None counts as ``"eyes-center"``: with ``-d`` and ``-p`` on
-        the command line a pipeline is made without sight of the database.
+        The annotation type of the database. None means ``"eyes-center"``: with ``-d`` and ``-p``
+        on the command line, the pipeline is made before the database is known.
     fixed_positions : dict, optional
         (y, x) of ``reye`` and ``leye`` for every image, instead of annotations.
     annotator : str or Annotator, optional
-        Finds the eyes in images without annotations, for instance ``"mtcnn"``
-        (it needs tensorflow). Without one such images count as failures to
-        acquire; bounding boxes always need one, ``"mtcnn"`` if not given.
+        Finds the eyes in images without annotations, for example ``"mtcnn"`` (which needs
+        tensorflow). Without it, such images are failures to acquire. Bounding boxes always need
+        an annotator; the default for them is ``"mtcnn"``.
     weights, batch_size, device
         See :class:`~bob_recon_plugin.recognizers.RecognizerTransformer`.
 
@@ -68,7 +68,7 @@ def bob_pipeline(
 
 
 def _positions(about: Recognizer, annotation_type: str | Sequence[str]) -> Any:
-    """Positions to crop to, in the form that Bob's croppers take: a dict, or a list of them."""
+    """Return the positions to crop to, in Bob's form: a dict, or a list of dicts."""
     from bob.bio.face.utils import cropped_positions_arcface
 
     if not isinstance(annotation_type, str):
@@ -78,6 +78,6 @@ def _positions(about: Recognizer, annotation_type: str | Sequence[str]) -> Any:
         return cropped_positions_arcface(annotation_type)
     positions: dict[str, Any] = dict(about.cropped_positions)
     if annotation_type == "bounding-box":
-        # their presence makes Bob look for the eyes inside the box
+        # with these, Bob searches for the eyes inside the box
         positions.update(topleft=(0, 0), bottomright=about.image_size)
     return positions

@@ -1,4 +1,4 @@
-"""What there is to know about a recognition model before its weights are read."""
+"""Recognizer: the description of a recognition model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..images.geometry import INSIGHTFACE_EYES
 
 @dataclass(frozen=True)
 class Recognizer:
-    """Description of a recognition model, from which its torch module and transformer are made.
+    """Description of a recognition model: its network, its weights and its input.
 
     Parameters
     ----------
@@ -20,27 +20,27 @@ class Recognizer:
         ``"onnx"``, or one of Bob's backbones: ``"iresnet34"``, ``"iresnet50"``,
         ``"iresnet100"``, or ``"facexzoo-<architecture>"`` (``"facexzoo-MobileFaceNet"``).
     weights : str
-        Where the file stands: an absolute path, a path below Bob's data
-        directory, or ``"package:path"``, a file inside an installed package.
+        The weights file: an absolute path, a path in Bob's data folder, or ``"package:path"`` for
+        a file in an installed package.
     embedding_size : int
         Length ``d`` of an embedding.
     image_size : (int, int)
-        Height and width of the face it takes, in pixels.
+        Height and width of the input face, in pixels.
     cropped_positions : dict of str to (float, float)
-        (y, x) of ``reye`` and ``leye`` in that face, in pixels.
+        (y, x) of ``reye`` and ``leye`` in the input face, in pixels.
     color : {"rgb", "bgr"}
-        Order of the channels that the network was trained with. Callers always give RGB.
+        Channel order that the network was trained with. Callers always pass RGB.
     mean, scale : float
-        The network sees ``(x - mean) / scale``, x in [0, 255].
+        The input of the network is ``(x - mean) / scale``, for x in [0, 255].
     batch_norm_eps : float or None
-        Epsilon of every batch normalisation, where the weights were trained
-        with another one than Bob's backbone has.
+        Epsilon of every batch normalisation, if it differs from that of Bob's backbone.
     sha256 : str or None
-        Hash of the weights file, checked before it is used; None: not known.
+        Hash of the weights (see :func:`~bob_recon_plugin.recognizers.model_sha256`), checked
+        before they are used; None: not known.
     licence : str
         Licence of the weights.
     source : str
-        What to do to get the weights.
+        How to get the weights, for messages.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Recognizer:
     weights: str
     embedding_size: int
     image_size: tuple[int, int] = (112, 112)
-    # a dict cannot be hashed, and the description is a key of the cache of loaded networks
+    # not hashable, but the description must be: it is a key in the cache of loaded networks
     cropped_positions: dict[str, tuple[float, float]] = field(
         default_factory=lambda: dict(INSIGHTFACE_EYES), hash=False
     )
@@ -58,7 +58,7 @@ class Recognizer:
     batch_norm_eps: float | None = None
     sha256: str | None = None
     licence: str = "unknown"
-    source: str = "ask whoever described this model for the file"
+    source: str = "ask the author of this description for the file"
 
     def __post_init__(self) -> None:
         one_of("color", self.color, ("rgb", "bgr"))

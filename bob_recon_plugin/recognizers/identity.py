@@ -1,7 +1,8 @@
-"""Which recognition model stands in a Bob transformer."""
+"""Identify the recognition model in a Bob transformer."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,14 @@ from ..common.identity import Identity
 from .bob_models import known_name
 from .registry import get, names
 from .transformer import RecognizerTransformer
-from .weights import locate
+from .weights import locate, model_sha256
 
 
 def identify(transformer: Any) -> Identity:
-    """Tell which recognition model stands in a transformer.
+    """Return the recognition model in a transformer.
 
-    Looks through scikit-learn pipelines and Bob's wrappers for one of our
-    transformers or one of Bob's torch models. It downloads and loads nothing;
-    the weights file is hashed if it is there.
+    Searches scikit-learn pipelines and Bob's wrappers for a :class:`RecognizerTransformer` or one
+    of Bob's torch models. Nothing is downloaded or loaded; the weights are hashed if they exist.
 
     Parameters
     ----------
@@ -37,41 +37,36 @@ def identify(transformer: Any) -> Identity:
     cores = _cores(transformer)
     for step in reversed(cores):
         if isinstance(step, RecognizerTransformer):
-            return _of_ours(step)
+            return _identify_own(step)
         if isinstance(step, PyTorchModel):
-            return _of_bob(step)
+            return _identify_bob(step)
     return Identity(type(cores[-1]).__name__)
 
 
 def _cores(transformer: Any) -> list[Any]:
-    """Steps in order, without the wrappers around them."""
-    while hasattr(transformer, "estimator"):
+    """Return the steps in order, without Bob's wrappers."""
+    from bob.pipelines import BaseWrapper
+
+    while isinstance(transformer, BaseWrapper):
         transformer = transformer.estimator
     if isinstance(transformer, Pipeline) and transformer.steps:
         return [core for _, step in transformer.steps for core in _cores(step)]
     return [transformer]
 
 
-def _of_ours(step: RecognizerTransformer) -> Identity:
+def _identify_own(step: RecognizerTransformer) -> Identity:
     recognizer = get(step.recognizer)
-    try:
-        path = locate(recognizer, step.weights)
-    except FileNotFoundError:  # its package is not installed
-        return Identity(recognizer.name, recognizer.sha256, recognizer.embedding_size)
-    return Identity(
-        recognizer.name, _hash_if_there(path) or recognizer.sha256, recognizer.embedding_size
-    )
+    digest = recognizer.sha256
+    with suppress(FileNotFoundError):  # a file is missing, or its package is not installed
+        digest = model_sha256(locate(recognizer, step.weights), recognizer.network)
+    return Identity(recognizer.name, digest, recognizer.embedding_size)
 
 
-def _of_bob(step: Any) -> Identity:
+def _identify_bob(step: Any) -> Identity:
     checkpoint = Path(step.checkpoint_path) if step.checkpoint_path else None
-    digest = _hash_if_there(checkpoint) if checkpoint else None
+    digest = sha256(checkpoint) if checkpoint and checkpoint.is_file() else None
     name = known_name(step)
     if name in names():
         return Identity(name, digest, get(name).embedding_size)
     kind = type(step).__name__
     return Identity(f"{kind}-{checkpoint.stem}" if checkpoint else kind, digest)
-
-
-def _hash_if_there(path: Path) -> str | None:
-    return sha256(path) if path.is_file() else None

@@ -1,4 +1,4 @@
-"""From a description to the torch module it describes."""
+"""Load the torch module of a described recognition model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def load_module(recognizer: str | Recognizer, weights: str | Path | None = None)
     recognizer : str or Recognizer
         A name that :func:`~bob_recon_plugin.recognizers.names` lists, or a description.
     weights : str or Path, optional
-        Own copy of the weights file.
+        Path of another copy of the weights file.
 
     Returns
     -------
     Module
-        RGB images (n, 3, H, W) in [0, 255] to embeddings (n, d); gradients
-        reach the images, never the weights. Every call returns a new module.
+        From RGB images (n, 3, H, W) in [0, 255] to embeddings (n, d). Gradients are computed for
+        the images, never for the weights. Every call returns a new module.
 
     Raises
     ------

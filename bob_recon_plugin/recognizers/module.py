@@ -14,8 +14,8 @@ from .description import Recognizer
 class _FixedPReLU(torch.autograd.Function):
     """PReLU whose slopes are constants.
 
-    torch's own backward computes the gradient of the slopes too, wanted or
-    not: it took most of the time of a backward pass through a MobileFaceNet.
+    torch always computes the gradient of the slopes too, which took most of the time of a backward
+    pass of a MobileFaceNet.
     """
 
     @staticmethod
@@ -28,7 +28,7 @@ class _FixedPReLU(torch.autograd.Function):
         x, slopes = ctx.saved_tensors
         (g,) = gradients
         slopes = slopes.reshape(-1, *[1] * max(x.ndim - 2, 0)).to(g.dtype)
-        # from 0 where x <= 0 a share `slopes` of the way to g; torch.where is slow on a CPU
+        # g where x > 0, slopes * g elsewhere; torch.where is slow on a CPU
         passed = torch.ops.aten.threshold_backward(g, x.to(g.dtype), 0)
         return passed.lerp_(g, slopes), None
 
@@ -47,7 +47,7 @@ class FixedPReLU(nn.Module):
 
 
 def freeze(network: nn.Module) -> nn.Module:
-    """Take the gradients of the weights away, in place."""
+    """Switch off the gradients of the weights, in place."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.PReLU:
@@ -56,7 +56,7 @@ def freeze(network: nn.Module) -> nn.Module:
 
 
 class FrozenModule(nn.Module):
-    """A network in evaluation mode that stays so when a model around it is set to train."""
+    """A network that stays in evaluation mode, even inside a model in training mode."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -64,15 +64,15 @@ class FrozenModule(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> FrozenModule:
-        """Stay in evaluation mode whatever ``mode`` is."""
+        """Stay in evaluation mode; ``mode`` is ignored."""
         super().train(False)
         return self
 
 
 def full_precision(images: torch.Tensor) -> torch.Tensor:
-    """Half precision, as a decoder under autocast gives, in float32; the rest unchanged.
+    """Convert half precision, which decoders return under autocast, to float32.
 
-    Some networks switch autocast off inside, and would meet weights of another type.
+    Some networks switch off autocast, and their weights are float32.
     """
     return images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
 
@@ -84,7 +84,7 @@ class RecognizerModule(FrozenModule):
     ----------
     recognizer : Recognizer
     network : Module
-        Takes normalised faces in the channel order of the description.
+        Its input is normalised faces, in the channel order of the description.
     """
 
     def __init__(self, recognizer: Recognizer, network: nn.Module):
@@ -92,7 +92,7 @@ class RecognizerModule(FrozenModule):
         self.recognizer = recognizer
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed a batch; gradients reach ``images``.
+        """Embed a batch; gradients are computed for ``images``.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Tensors of a network that was pickled whole, without running anything of its pickle."""
+"""Read the tensors of a pickled network without executing any code in the pickle."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 
 from ..common.weights_files import opened
 
-_MOST_MODULES = 100_000  # one that is shared counts each time
+_MOST_MODULES = 100_000  # a shared module is counted each time
 
 
 class _Rebuild:
-    """What rebuilds tensors. A pickle can call it, and cannot change it."""
+    """A function that rebuilds tensors. A pickle can call it, but not change it."""
 
     __slots__ = ("_function",)
 
@@ -28,10 +28,10 @@ class _Rebuild:
         return self._function(*args)
 
     def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("it would change the code that reads it")
+        raise pickle.UnpicklingError("it would change the code that reads the file")
 
 
-#: Everything else in the file becomes an inert object.
+#: All other classes and functions in a file are replaced by inert objects.
 _REBUILDS = {
     ("collections", "OrderedDict"): _Rebuild(collections.OrderedDict),
     ("torch._utils", "_rebuild_parameter"): _Rebuild(torch._utils._rebuild_parameter),
@@ -40,9 +40,9 @@ _REBUILDS = {
 
 
 class _Inert:
-    """Stands for an object of whatever class: holds what the pickle gives it, does nothing."""
+    """Replaces objects of all other classes: it stores its state and does nothing."""
 
-    dump_patches = False  # torch asks modules
+    dump_patches = False  # torch reads it of modules
 
     def __new__(cls, *_: Any, **__: Any) -> _Inert:
         return super().__new__(cls)
@@ -56,7 +56,7 @@ class _Inert:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """Return what rebuilds tensors, or an inert class."""
+        """Return a function that rebuilds tensors, or the inert class."""
         return _REBUILDS.get((module, name), _Inert)
 
 
@@ -65,7 +65,7 @@ def _load(stream: Any, **_: Any) -> Any:
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Parameters and buffers by name, as ``state_dict`` of the pickled module would give them.
+    """Return parameters and buffers by name, as ``state_dict`` of the pickled module would.
 
     Parameters
     ----------
@@ -75,19 +75,19 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Returns
     -------
     dict of str to Tensor
-        Empty where the file holds no module. Names are those inside ``DataParallel``.
+        Empty if the file does not hold a module. The prefix of ``DataParallel`` is removed.
 
     Raises
     ------
     ValueError
-        For a TorchScript archive and the like: see `common.weights_files.opened`.
+        For a file that `common.weights_files.opened` refuses, such as a TorchScript archive.
     pickle.UnpicklingError, RuntimeError, EOFError, ...
-        Whatever reading a file of another kind gives.
+        For any other file that is not a pickled module.
     """
-    inert = types.ModuleType("inert")  # what torch asks of a pickle module
+    inert = types.ModuleType("inert")  # torch needs these two names
     inert.Unpickler, inert.load = _Unpickler, _load  # type: ignore[attr-defined]
     with opened(path, "weights", "save its state_dict().") as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # sources of the classes are not there to be compared
+        warnings.simplefilter("ignore")  # torch cannot compare the sources of the classes
         content = torch.load(stream, map_location="cpu", pickle_module=inert, weights_only=False)
     tensors = _tensors(content)
     prefix = "module."
@@ -113,4 +113,4 @@ def _tensors(module: Any) -> dict[str, torch.Tensor]:
         left += [
             (f"{prefix}{name}.", child) for name, child in (state.get("_modules") or {}).items()
         ]
-    raise pickle.UnpicklingError("its modules hold each other without end")
+    raise pickle.UnpicklingError("its modules contain each other")

@@ -1,14 +1,14 @@
-"""The recognition models known by name, and how to describe another one."""
+"""Recognition models known by name, and descriptions of other models."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ..common.files import sha256
 from ..common.validation import InputError, InputTypeError, existing_file, one_of
 from ..images.geometry import BOB_EYES, INSIGHTFACE_EYES
 from .description import Recognizer
+from .weights import model_sha256
 
 _INSIGHTFACE = "InsightFace models: non-commercial research"
 _BOB_DATA = "https://www.idiap.ch/software/bob/data/bob"
@@ -78,7 +78,7 @@ def _facexzoo(architecture: str, digest: str) -> Recognizer:
     return Recognizer(
         name=f"facexzoo-{architecture.lower()}",
         network=f"facexzoo-{architecture}",
-        # Bob unpacks into a folder that bears the name of the archive
+        # Bob unpacks into a folder with the name of the archive
         weights=f"data/pytorch/{archive}/{architecture}.pt",
         embedding_size=512,
         cropped_positions=dict(BOB_EYES),
@@ -118,7 +118,7 @@ _KNOWN = {
                 network,
                 "iresnet-91a5de61",
                 file,
-                # ported from MXNet, whose networks had twice torch's epsilon
+                # ported from MXNet, where epsilon is twice that of torch
                 batch_norm_eps=2e-5,
                 licence=_INSIGHTFACE,
             )
@@ -137,19 +137,19 @@ _KNOWN = {
 
 
 def names() -> list[str]:
-    """Names that :func:`get` knows."""
+    """Return the names that :func:`get` knows."""
     return list(_KNOWN)
 
 
 def get(name: str | Recognizer) -> Recognizer:
-    """Return the description of a recognition model; a description passes unchanged.
+    """Return the description of a recognition model by its name; returns a description unchanged.
 
     Raises
     ------
     ValueError
         For a name that is not among :func:`names`.
     TypeError
-        For what is neither a name nor a description.
+        For any other object.
 
     Examples
     --------
@@ -161,30 +161,30 @@ def get(name: str | Recognizer) -> Recognizer:
     if not isinstance(name, str):
         raise InputTypeError(
             f"`recognizer` must be a name or a Recognizer, got {type(name).__name__}; "
-            "describe an own model with recognizers.from_onnx."
+            "describe your own model with recognizers.from_onnx."
         )
     one_of("recognizer", name, names())
     return _KNOWN[name]
 
 
 def from_onnx(path: str | Path, name: str | None = None, **description: Any) -> Recognizer:
-    """Describe any recognition model in an ONNX file.
+    """Describe a recognition model in an ONNX file.
 
     Parameters
     ----------
     path : str or Path
         A file with one input of shape (n, 3, H, W) and one output of shape (n, d).
     name : str, optional
-        The file's name without its extension if not given.
+        Default: the file's name without its extension.
     **description
-        Other fields of :class:`Recognizer`. H, W and d are read from the file
-        where it tells them; colour, value range and crop positions cannot be
-        and are those of the InsightFace models unless given.
+        Other fields of :class:`Recognizer`. H, W and d are read from the file if it has them.
+        Channel order, value range and crop positions are not in the file: by default, they are
+        those of the InsightFace models.
 
     Returns
     -------
     Recognizer
-        It holds the hash of the file: a file that changes later is refused.
+        With the hash of the model: a file that changes later is refused.
 
     Raises
     ------
@@ -200,8 +200,8 @@ def from_onnx(path: str | Path, name: str | None = None, **description: Any) -> 
         description.setdefault("image_size", image_size)
     if description["embedding_size"] is None:
         raise InputError(
-            f"`embedding_size` must be given, got none: {path.name} leaves it open; "
+            f"`embedding_size` must be given, got none: {path.name} does not fix it; "
             "pass embedding_size=."
         )
-    fields = {"network": "onnx", "weights": str(path), "sha256": sha256(path), **description}
-    return Recognizer(name=name or path.stem, **fields)
+    about = {"network": "onnx", "weights": str(path), "sha256": model_sha256(path, "onnx")}
+    return Recognizer(name=name or path.stem, **about | description)

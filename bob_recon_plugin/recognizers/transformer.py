@@ -15,19 +15,18 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from torch import nn
 
 from ..common.devices import torch_device
-from ..common.files import sha256
 from ..common.load_once import load_once
 from ..common.validation import InputError, InputTypeError, real_numbers
 from .description import Recognizer
 from .loading import load_module
 from .registry import get
-from .weights import locate, verified
+from .weights import locate, model_sha256, verified
 
 logger = logging.getLogger(__name__)
 
 
 @load_once
-def _loaded(path: Path, recognizer: Recognizer, device: torch.device) -> nn.Module:
+def _loaded(path: Path, recognizer: Recognizer, device: torch.device, _sha256: str) -> nn.Module:
     return load_module(recognizer, path).to(device)
 
 
@@ -35,7 +34,9 @@ def shared_module(
     recognizer: Recognizer, weights: str | Path | None, device: torch.device
 ) -> nn.Module:
     """Return the module of a recogniser, loaded once a process."""
-    return _loaded(verified(recognizer, weights), recognizer, device)
+    path = verified(recognizer, weights)
+    # external data may change while the file itself stays
+    return _loaded(path, recognizer, device, model_sha256(path, recognizer.network))
 
 
 class RecognizerTransformer(TransformerMixin, BaseEstimator):
@@ -46,11 +47,10 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
     recognizer : str or Recognizer
         A name that :func:`~bob_recon_plugin.recognizers.names` lists, or a description.
     weights : str, optional
-        Own copy of the weights file.
+        Path of another copy of the weights file.
     batch_size : int, optional
-        Faces that go through the network at once. Default: 256 on a GPU, and 16
-        on a CPU, where the activations of more leave the caches and the memory
-        that a thread keeps.
+        Faces embedded at once. Default: 256 on a GPU, 16 on a CPU, where larger batches do not
+        fit into the caches.
     device : str
         ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``...
 
@@ -73,7 +73,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X: Any = None, y: Any = None) -> RecognizerTransformer:
-        """Check ``X``, if it is given: the weights are fixed."""
+        """Check ``X`` if it is given; nothing is learnt."""
         if X is not None:
             recognizer = get(self.recognizer)
             for i in range(len(X)):
@@ -96,7 +96,7 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            For a face of another type, shape or range, with its index.
+            For a face of a wrong type, shape or range, with its index.
         FileNotFoundError
             If the weights are missing.
         """
@@ -119,13 +119,14 @@ class RecognizerTransformer(TransformerMixin, BaseEstimator):
         return embeddings
 
     def describe(self) -> dict[str, Any]:
-        """What decides its embeddings: the description of the model, its weights by content."""
+        """Return what decides the embeddings: the description, and the weights by content."""
         recognizer = get(self.recognizer)
         about = asdict(recognizer)
         for name in ("name", "weights", "licence", "source"):
             del about[name]
-        with suppress(FileNotFoundError):  # missing weights are told when they are needed
-            about["sha256"] = sha256(locate(recognizer, self.weights))
+        with suppress(FileNotFoundError):  # missing weights raise an error when they are used
+            path = locate(recognizer, self.weights)
+            about["sha256"] = model_sha256(path, recognizer.network)
         return about
 
     def _more_tags(self) -> dict[str, Any]:
@@ -144,15 +145,15 @@ def _checked(face: Any, index: int, recognizer: Recognizer) -> np.ndarray:
     if array.shape != shape:
         raise InputError(
             f"`X[{index}]` must have shape {shape} for {recognizer.name}, got {array.shape}; "
-            "give a batch of faces, channels first, cropped to the size of the description."
+            "give a batch of faces, channels first, cropped to this size."
         )
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():  # NaN and infinity both show in min or max
         raise InputError(f"`X[{index}]` must be finite, got NaN or infinity; check this face.")
-    if low < -1 or high > 256:  # a level of slack for interpolation
+    if low < -1 or high > 256:  # interpolation may leave the range by one level
         raise InputError(
             f"`X[{index}]` must lie in [0, 255], got values from {low:g} to {high:g}; "
-            "give unnormalised pixels, the model's own normalisation is applied here."
+            "give unnormalised pixels, since they are normalised here."
         )
     return array
 

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..common.files import whole_or_nothing
-from ..common.template_steps import TemplateStep, through
+from ..common.template_steps import TemplateStep, apply_steps
 from ..common.validation import InputError, existing_file
 from ..faces.dataset import FaceDataset, kept_array
 
@@ -66,7 +66,7 @@ def leaked(dataset: FaceDataset, steps: Sequence[Any], folder: Path) -> np.ndarr
         rows = slice(start, start + _BATCH)
         subjects = dataset.keys[rows]
         both = dataset.embeddings[rows].swapaxes(0, 1).reshape(-1, wanted[2])
-        got = through(steps, both, [*subjects, *subjects])  # both sides of a face under its key
+        got = apply_steps(steps, both, [*subjects, *subjects])  # both sides of a face under its key
         if got.shape[1] != wanted[2]:
             raise InputError(
                 f"`leak` must end at embeddings of {wanted[2]} dimensions, got {got.shape[1]}; "

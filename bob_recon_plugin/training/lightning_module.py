@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ..decoders import GeneratorPrior
-from ..recognizers.jitter import Watched
+from ..recognizers.jitter import JitteredRecognizer
 from . import losses
 from .batches import FaceBatches, generator
 from .presets import Preset
@@ -71,7 +71,7 @@ class Inversion(pl.LightningModule):
         self.preset, self.batches, self.steps, self.every = preset, batches, steps, every
         self.validates = False  # at the end of this stretch
         self._last = (0, 0.0)  # step and time at which the last stretch began
-        self.watched = None if judge is None else Watched(judge)
+        self.watched = None if judge is None else JitteredRecognizer(judge)
         self.loss = losses.Loss(preset.weights, self.watched, perceptual)
         self.pixel_loss = self._without_identity() if preset.pixel_share else None
         self.nobody: NobodysEmbeddings | None = None

@@ -1,4 +1,4 @@
-"""ArcFace iResNet-100 under attack: `bob bio pipeline simple DATABASE recon-arcface`."""
+"""Attack ArcFace iResNet-100: `bob bio pipeline simple DATABASE recon-arcface`."""
 
 from bob_recon_plugin.attack.chain import attack, pipeline_for
 from bob_recon_plugin.common.validation import told_to_user

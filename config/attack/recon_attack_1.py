@@ -1,8 +1,8 @@
-"""The leaked model is known, inside and out, and the same system is attacked.
+"""Attack 1: the attacker knows the leaked model (white box), and attacks the same system.
 
     bob bio pipeline simple DATABASE SYSTEM recon-attack-1
 
-The decoder was trained with the gradients of the leaked model. Anything else is refused.
+The decoder must be trained with the gradients of the leaked model.
 """
 
 from bob_recon_plugin.attack.chain import attack

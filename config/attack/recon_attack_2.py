@@ -1,8 +1,8 @@
-"""The leaked model is known, inside and out, and another system is attacked.
+"""Attack 2: the attacker knows the leaked model (white box), and attacks another system.
 
     bob bio pipeline simple DATABASE LEAKED recon-leaked ATTACKED recon-attack-2
 
-The decoder was trained with the gradients of the leaked model. Anything else is refused.
+The decoder must be trained with the gradients of the leaked model.
 """
 
 from bob_recon_plugin.attack.chain import attack

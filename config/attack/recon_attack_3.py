@@ -1,9 +1,9 @@
-"""The leaked model is a black box, and the same system is attacked.
+"""Attack 3: the leaked model is a black box, and the same system is attacked.
 
     bob bio pipeline simple DATABASE SYSTEM decoder.py recon-attack-3
 
-The decoder was trained with those of another model, a proxy, or of none
-(`bob bio recon train DATA --judge NAME`); `decoder.py` names it. Anything else is refused.
+`decoder.py` names the decoder. It must be trained with the gradients of another model, a proxy, or
+without any (`bob bio recon train DATA --judge NAME`).
 """
 
 from bob_recon_plugin.attack.chain import attack

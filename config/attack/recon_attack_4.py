@@ -1,9 +1,9 @@
-"""The leaked model is a black box; another system, whose model judged the training, is attacked.
+"""Attack 4: the leaked model is a black box; the attacker knows the attacked system (white box).
 
     bob bio pipeline simple DATABASE LEAKED recon-leaked ATTACKED decoder.py recon-attack-4
 
-The decoder was trained with the gradients of the attacked system's model
-(`bob bio recon train DATA --judge ATTACKED`); `decoder.py` names it. Anything else is refused.
+`decoder.py` names the decoder. It must be trained with the gradients of the attacked system's model
+(`bob bio recon train DATA --judge ATTACKED`).
 """
 
 from bob_recon_plugin.attack.chain import attack

@@ -1,9 +1,9 @@
-"""The leaked model is a black box, and another, unknown system is attacked.
+"""Attack 5: the leaked model is a black box, and another, unknown system is attacked.
 
     bob bio pipeline simple DATABASE LEAKED recon-leaked ATTACKED decoder.py recon-attack-5
 
-The decoder was trained with the gradients of neither (`bob bio recon train DATA --judge PROXY`,
-or `none`); `decoder.py` names it. Anything else is refused.
+`decoder.py` names the decoder. It must be trained with the gradients of neither model
+(`bob bio recon train DATA --judge PROXY`, or `--judge none`).
 """
 
 from bob_recon_plugin.attack.chain import attack

@@ -1,4 +1,4 @@
-"""The demo, offline, on faces of nobody: `bob bio pipeline simple recon-demo`."""
+"""Attack arcface-mbf on the synthetic demo faces, offline: `bob bio pipeline simple recon-demo`."""
 
 from bob_recon_plugin.attack.chain import attack
 from bob_recon_plugin.common.command import check_command

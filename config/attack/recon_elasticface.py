@@ -1,4 +1,4 @@
-"""ElasticFace iResNet-100 under attack: `bob bio pipeline simple DATABASE recon-elasticface`."""
+"""Attack ElasticFace iResNet-100: `bob bio pipeline simple DATABASE recon-elasticface`."""
 
 from bob_recon_plugin.attack.chain import attack, pipeline_for
 from bob_recon_plugin.common.validation import told_to_user

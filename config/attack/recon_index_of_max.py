@@ -1,8 +1,9 @@
-"""Index-of-max hashing between the embedding and the comparison of the pipeline chained before.
+"""Protect the templates of the previous pipeline with index-of-max hashing.
 
     bob bio pipeline simple DATABASE PIPELINE recon-index-of-max recon
 
-A file before it may say `scenario = "stolen"`: impostors and attacker hold the key too.
+A file before it may set `scenario = "stolen"`: impostors and attackers then present the token of
+the claimed person.
 """
 
 from bob_recon_plugin.attack.chain import protected

@@ -1,4 +1,4 @@
-"""The templates of the pipeline chained before leaked; the next pipeline is attacked.
+"""The templates of the previous pipeline leaked; the next pipeline is attacked.
 
 bob bio pipeline simple DATABASE LEAKED recon-leaked ATTACKED recon
 """

@@ -1,8 +1,6 @@
-"""Embeddings of four bits a dimension, a baseline that protects nothing, in the pipeline before.
+"""Quantise the templates of the previous pipeline to four bits: a baseline without protection.
 
-    bob bio pipeline simple DATABASE PIPELINE recon-quantised recon
-
-A file before it may say `scenario = "stolen"`: impostors and attacker hold the key too.
+bob bio pipeline simple DATABASE PIPELINE recon-quantised recon
 """
 
 from bob_recon_plugin.attack.chain import protected

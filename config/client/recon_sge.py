@@ -1,4 +1,4 @@
-"""Workers as jobs of SGE, as many as the work needs: `bob bio ... -l recon-sge`."""
+"""Workers as SGE jobs, from 1 to 16 as needed: `bob bio ... -l recon-sge`."""
 
 from bob_recon_plugin import clients
 from bob_recon_plugin.common.validation import told_to_user

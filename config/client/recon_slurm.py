@@ -1,4 +1,4 @@
-"""Workers as jobs of Slurm, as many as the work needs: `bob bio ... -l recon-slurm`."""
+"""Workers as Slurm jobs, from 1 to 16 as needed: `bob bio ... -l recon-slurm`."""
 
 from bob_recon_plugin import clients
 from bob_recon_plugin.common.validation import told_to_user

@@ -1,4 +1,4 @@
-"""The faces that ship with the package."""
+"""The synthetic demo faces that ship with the package."""
 
 from bob_recon_plugin.common.command import check_command
 from bob_recon_plugin.common.validation import told_to_user

@@ -1,4 +1,4 @@
-"""A folder of one's own. Settings: ``bob config set bob_recon_plugin.folder.directory PATH``."""
+"""Images in a local folder. Settings: ``bob config set bob_recon_plugin.folder.directory PATH``."""
 
 from bob_recon_plugin.common.command import check_command
 from bob_recon_plugin.common.validation import told_to_user

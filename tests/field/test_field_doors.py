@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import pickle
 import tarfile
 import zipfile
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -34,6 +36,7 @@ from bob_recon_plugin.faces.generator import Generator
 from bob_recon_plugin.faces.sources import open_source
 from bob_recon_plugin.images.reading import load_image, load_member
 from bob_recon_plugin.inversion import adapter as adapters
+from bob_recon_plugin.recognizers import RecognizerTransformer, identify
 from bob_recon_plugin.report.build import Options, write_report
 from bob_recon_plugin.training.callbacks import TensorsAlone
 from bob_recon_plugin.training.losses import Perceptual
@@ -148,7 +151,7 @@ def test_an_operator_that_holds_a_graph_is_told(tmp_path):
     either = helper.make_node("If", ["flat"], ["no"], then_branch=branch, else_branch=branch)
     made.graph.node.insert(3, either)
     made.graph.node[4].input[0] = "no"
-    with pytest.raises(InputError, match="'If' holds a graph of its own"):
+    with pytest.raises(InputError, match="'If' contains a graph"):
         embed(written(made, tmp_path))
 
 
@@ -221,7 +224,7 @@ def test_data_outside_the_folder_of_a_model_file_is_not_read(folder, location, m
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"location": "gone.bin"}, "must have their external data beside them, got no file"),
+        ({"location": "gone.bin"}, "must have their external data in their folder, got no /"),
         ({"offset": "8"}, "must hold 3072 bytes for the tensor 'weight', got 3064"),
         ({"length": "12"}, "must hold 3072 bytes for the tensor 'weight', got 12"),
         ({"offset": "-4"}, "the offset of external data as a whole number, got '-4'"),
@@ -239,6 +242,51 @@ def test_a_tensor_larger_than_its_data_takes_no_memory(folder):
     made.graph.initializer[0].dims[0] = 2**40
     with pytest.raises(InputError, match="for the tensor 'weight', got 3072"):
         recognizers.from_onnx(written(made, folder))
+
+
+def changed(path: Path) -> None:
+    """Another tensor in ``data.bin``, of the same size; the model's file stays."""
+    data = path.with_name("data.bin")
+    data.write_bytes(np.frombuffer(data.read_bytes(), np.float32)[::-1].tobytes())
+
+
+def test_data_beside_a_model_file_belongs_to_the_identity_of_the_model(folder):
+    path = external(folder)
+    described = recognizers.from_onnx(path)
+    faces = np.random.default_rng(1).integers(0, 256, (2, 3, SIDE, SIDE), dtype=np.uint8)
+    before = RecognizerTransformer(described)
+    identity, said, embeddings = identify(before), before.describe(), before.transform(faces)
+    assert identity.sha256 == described.sha256 == said["sha256"]
+
+    changed(path)
+    after = RecognizerTransformer(recognizers.from_onnx(path))
+    assert not identify(after).same_as(identity)
+    assert after.describe() != said
+    assert np.abs(after.transform(faces) - embeddings).max() > 0.1
+    with pytest.raises(InputError, match="must have SHA-256"):
+        before.transform(faces)
+
+
+def test_data_that_changes_is_loaded_again_where_no_hash_is_asked_for(folder):
+    path = external(folder)
+    model = RecognizerTransformer(replace(recognizers.from_onnx(path), sha256=None))
+    faces = np.random.default_rng(1).integers(0, 256, (2, 3, SIDE, SIDE), dtype=np.uint8)
+    embeddings = model.transform(faces)
+    changed(path)
+    assert np.abs(model.transform(faces) - embeddings).max() > 0.1
+
+
+def test_a_model_in_one_file_has_the_hash_of_the_file(tmp_path):
+    path = written(model(), tmp_path)
+    assert recognizers.from_onnx(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_data_that_is_missing_leaves_the_model_unknown(folder):
+    described = recognizers.from_onnx(external(folder))
+    (folder / "data.bin").unlink()
+    model = RecognizerTransformer(replace(described, sha256=None))
+    assert identify(model).sha256 is None
+    assert model.describe()["sha256"] is None
 
 
 # -- torch: weights --------------------------------------------------------------------------
@@ -390,7 +438,7 @@ def test_weights_are_tensors_alone(tmp_path, marker, monkeypatch, name, hostile)
     path = tmp_path / "weights.pth"
     hostile(path, marker)
     before = set(tmp_path.iterdir())
-    with pytest.raises(InputError, match=f"`{name}` must be a file of torch.save that holds tens"):
+    with pytest.raises(InputError, match=f"`{name}` must be a file of torch.save .* only tens"):
         OPENERS[name](path)
     assert set(tmp_path.iterdir()) == before
 
@@ -436,7 +484,7 @@ def test_a_bob_model_that_runs_a_file_is_refused_until_its_user_loads_it(tmp_pat
     config = tmp_path / "AFFFE.py"
     config.write_text(f"open({str(marker)!r}, 'w')")
     bob = FromTarball(str(tmp_path / "AFFFE.pth"), str(config))
-    with pytest.raises(InputError, match=r"without running a file, got FromTarball.*AFFFE\.py"):
+    with pytest.raises(InputError, match=r"without executing a file, got FromTarball.*AFFFE\.py"):
         recognizers.from_bob(bob)
     assert not marker.exists()
     bob._load_model()
@@ -518,7 +566,7 @@ def test_an_identifier_of_a_score_file_stays_among_the_faces(tmp_path, name):
     reported_run(tmp_path, '{"identity": {}}')
     run = open_run(tmp_path)
     assert run.face("type1/a/1") == tmp_path / "faces" / "type1" / "a" / "1.png"
-    with pytest.raises(InputError, match=r"names of images must stay in .*faces"):
+    with pytest.raises(InputError, match=r"names of images must not lead out of .*faces"):
         run.face(name)
 
 
@@ -694,7 +742,7 @@ def test_prepared_faces_are_numbers_alone(tmp_path, marker, which, kind):
         path.write_bytes(
             content.replace(b"(3, ", b"(9" + b"9" * 10 + b", ").replace(b" " * 10, b"", 1)
         )
-    with pytest.raises(InputError, match=r"must (have whole shards|hold one array)"):
+    with pytest.raises(InputError, match=r"must (have complete shards|hold one array)"):
         FaceDataset(tmp_path)
     assert not marker.exists()
 
@@ -702,5 +750,5 @@ def test_prepared_faces_are_numbers_alone(tmp_path, marker, which, kind):
 def test_keys_of_prepared_faces_are_texts(tmp_path):
     prepared(tmp_path)
     (tmp_path / "shard-00000.json").write_text('{"keys": [1, 2, 3], "bad": []}')
-    with pytest.raises(InputError, match=r"`shard` must be readable.*a key is no text"):
+    with pytest.raises(InputError, match=r"`shard` must be readable.*a key is not text"):
         FaceDataset(tmp_path)

@@ -247,8 +247,8 @@ def test_files_that_a_folder_database_leaves_out_are_counted(folder, capsys):
         "files of other extensions: 4 (.heic, .txt, no extension).\n",
         "hidden images: 1 (first: p1/.9.png)",
         "images in deeper folders than <subject>/<image>: 2 (first: p0/more/7.png)",
-        "images in no subject's folder: 1 (first: loose.png)",
-        "links to folders that are read: 1 (first: p9)",
+        "images outside of subjects' folders: 1 (first: loose.png)",
+        "links to folders that are read already: 1 (first: p9)",
     ]
 
 
@@ -270,9 +270,9 @@ def test_a_folder_without_usable_images_tells_what_is_there(tmp_path):
     ) as error:
         FolderDatabase(tmp_path)
     for count in (
-        "images in no subject's folder: 1 (first: 0.png)",
+        "images outside of subjects' folders: 1 (first: 0.png)",
         "images in deeper folders than <subject>/<image>: 3 (first: site/ada/0.png)",
-        "files of other extensions: 1 (.html)); give every person a folder",
+        "files of other extensions: 1 (.html)); put the images of each person into one folder",
     ):
         assert count in str(error.value)
     (tmp_path / "nowhere").mkdir()
@@ -296,7 +296,7 @@ def test_files_that_sources_leave_out_are_counted(folder, tmp_path, capsys):
         packed.addfile(link)
         packed.addfile(tarfile.TarInfo("b.GIF"), io.BytesIO())
     told = {
-        folder: "links to folders that are read: 1 (first: again); "
+        folder: "links to folders that are read already: 1 (first: again); "
         "files of other extensions: 1 (.heic)",
         tmp_path / "a.zip": "hidden images: 1 (first: __MACOSX/._0.png)",
         tmp_path / "a.tar": "links to images: 1 (first: 1.png); "

@@ -26,6 +26,6 @@ def test_a_server_without_libgl_is_told_what_to_install(tmp_path, command):
     )  # fmt: skip
     last = done.stderr.splitlines()[-1]
     assert done.returncode == 1
-    assert last.startswith("Error: the libraries of the system must be there, got libGL.so.1")
+    assert last.startswith("Error: system libraries must be installed, got libGL.so.1")
     assert "apt-get install libgl1" in last
     assert "Traceback" not in done.stderr

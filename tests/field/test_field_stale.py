@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bob_recon_plugin.attack import matrix as transfer
-from bob_recon_plugin.common.description import describe, describe_database, fingerprint
+from bob_recon_plugin.common.description import describe
 from bob_recon_plugin.common.record import StaleOutputError
 from bob_recon_plugin.database import FolderDatabase
+from bob_recon_plugin.database.content import describe_database, fingerprint
 from tests import faces, mobio_shaped, toy
 
 

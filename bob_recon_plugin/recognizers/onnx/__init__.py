@@ -1,1 +1,1 @@
-"""Networks from ONNX files."""
+"""Convert ONNX files to torch networks."""

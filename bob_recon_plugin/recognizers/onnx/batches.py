@@ -1,7 +1,7 @@
-"""Open the batch axis of a network whose ONNX file was written for one image.
+"""Make the batch size of a network variable when its ONNX file fixes it to one image.
 
-Exporters write the batch that they saw into the constants of a graph. One image alone
-tells which sides these constants mean, two images tell where the batch goes.
+Exporters may write the batch size into the constants of a graph. The network is run with one image
+and with two images: the shapes of the results show which side of each constant is the batch.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def open_batch(network: fx.GraphModule, image_size: tuple[int, int]) -> None:
-    """Let a converted network take batches, in place.
+    """Make a converted network accept any batch size, in place.
 
-    Shapes to reshape or expand to that are constants keep the batch that they are given,
-    and constants that are concatenated to features are repeated for every image. What
-    else may hold a batch back is not known here: try the network afterwards.
+    Constant shapes of reshapes and expansions get a variable batch side. Constants that are
+    concatenated to features are repeated for every image. Other operators may still fix the batch
+    size, so the caller must test the network afterwards.
 
     Parameters
     ----------
     network : GraphModule
-        From onnx2torch, in evaluation mode; it takes (1, 3, H, W).
+        From onnx2torch, in evaluation mode; its input has shape (1, 3, H, W).
     image_size : (int, int)
         H and W.
 
     Raises
     ------
     Exception
-        Whatever an operator raises that still refuses two images.
+        Any error of an operator that still refuses two images.
     """
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((2, 3, *image_size), generator=generator) * 2 - 1
     with torch.no_grad():
-        single = _Sides(network)
+        single = _ShapeRecorder(network)
         single.run(images[:1])
         try:
-            _Opener(network, single.shapes).run(images)
+            _BatchOpener(network, single.shapes).run(images)
         finally:
             network.recompile()
 
 
-class _Sides(fx.Interpreter):
+class _ShapeRecorder(fx.Interpreter):
     """Run a network and keep the shape of every result."""
 
     def __init__(self, network: fx.GraphModule):
@@ -63,8 +63,8 @@ class _Sides(fx.Interpreter):
         return result
 
 
-class _Opener(_Sides):
-    """Run a network with two images, and mend on the way what expects one."""
+class _BatchOpener(_ShapeRecorder):
+    """Run a network with two images, and replace the operators that expect one."""
 
     def __init__(self, network: fx.GraphModule, single: Shapes):
         super().__init__(network)
@@ -78,7 +78,7 @@ class _Opener(_Sides):
         elif isinstance(module, OnnxConcat):
             self._open_concat(n, module)
         elif isinstance(module, OnnxResize):
-            module.ignore_bs_ch_size = True  # the sizes it is given begin with a batch of one
+            module.ignore_bs_ch_size = True  # its sizes include a batch size of one
         return super().run_node(n)
 
     def _open_shape(self, n: fx.Node, module: OnnxReshape | OnnxExpand) -> None:
@@ -89,16 +89,16 @@ class _Opener(_Sides):
         if axis is None:
             return
         reshapes = isinstance(module, OnnxReshape)
-        # an expanded shape may have more sides in front
-        landing = where_it_lands(before, axis, after) if reshapes else axis - len(before)
-        if landing is None:
+        # expansion may add sides at the front
+        batch = axis_after_reshape(before, axis, after) if reshapes else axis - len(before)
+        if batch is None:
             return
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         wanted = list(after)
-        wanted[landing] *= 2
+        wanted[batch] *= 2
         if _shape_of(module, *args, **kwargs) == wanted:
             return
-        wanted[landing] = -1
+        wanted[batch] = -1
         constant = _Reshape(wanted) if reshapes else _Expand(wanted)
         self.network.add_submodule(str(n.target), constant)
         n.args, n.kwargs = (source,), {}
@@ -110,7 +110,7 @@ class _Opener(_Sides):
 
 
 def batch_axis(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
-    """Axis along which the results for one and for two images differ; None if not just one.
+    """Axis in which the shapes for one and for two images differ; None unless exactly one does.
 
     >>> batch_axis((8, 49), (16, 49))
     0
@@ -121,31 +121,32 @@ def batch_axis(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
     return differing[0]
 
 
-def where_it_lands(before: tuple[int, ...], axis: int, after: tuple[int, ...]) -> int | None:
-    """Axis to which a reshape takes the batch.
+def axis_after_reshape(before: tuple[int, ...], axis: int, after: tuple[int, ...]) -> int | None:
+    """Batch axis after a reshape.
 
-    A reshape keeps the order of numbers in memory, and with it the product of the sides
-    before the batch.
+    A reshape keeps the order of numbers in memory, and therefore the product of the sides before
+    the batch.
 
     Parameters
     ----------
     before, after : tuple of int
-        Shapes of one image on both sides of the reshape.
+        Shapes before and after the reshape, for one image.
     axis : int
         Axis of the batch in ``before``.
 
     Returns
     -------
     int or None
-        The same axis or else the first that fits; None if the batch falls inside a side.
+        The same axis if it fits, else the first that fits; None if the batch is merged with
+        another side.
 
     Examples
     --------
-    >>> where_it_lands((3, 1, 8, 12), 1, (3, 1, 96))
+    >>> axis_after_reshape((3, 1, 8, 12), 1, (3, 1, 96))
     1
-    >>> where_it_lands((1, 8, 12, 49), 0, (8, 12, 49))
+    >>> axis_after_reshape((1, 8, 12, 49), 0, (8, 12, 49))
     0
-    >>> where_it_lands((3, 1, 8), 1, (24,)) is None
+    >>> axis_after_reshape((3, 1, 8), 1, (24,)) is None
     True
     """
     outside = prod(before[:axis])
@@ -158,12 +159,12 @@ def where_it_lands(before: tuple[int, ...], axis: int, after: tuple[int, ...]) -
 def _shape_of(module: nn.Module, *args: Any, **kwargs: Any) -> list[int] | None:
     try:
         return list(module(*args, **kwargs).shape)
-    except RuntimeError:  # so many numbers do not fit
+    except RuntimeError:  # the number of elements does not fit
         return None
 
 
 class _Reshape(nn.Module):
-    """Reshape to a constant shape; -1 stands for the batch."""
+    """Reshape to a constant shape; -1 is the batch."""
 
     def __init__(self, shape: list[int]):
         super().__init__()
@@ -174,7 +175,7 @@ class _Reshape(nn.Module):
 
 
 class _Expand(nn.Module):
-    """Repeat along sides of one; -1 stands for the batch."""
+    """Expand to a constant shape; -1 is the batch."""
 
     def __init__(self, shape: list[int]):
         super().__init__()
@@ -185,7 +186,7 @@ class _Expand(nn.Module):
 
 
 class _Concat(nn.Module):
-    """Concatenate; sides of one beside the axis are repeated as often as the others need."""
+    """Concatenate along an axis; in all other axes, sides of one are repeated to fit."""
 
     def __init__(self, axis: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Read the tensors that an ONNX file keeps in files beside it, and in no other place."""
+"""External data: tensors that an ONNX file keeps in other files of its folder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
+from ...common.load_once import load_once
 from ...common.validation import InputError, MissingFileError
 
-_REMEDY = "get the file again together with its data, or export it as one file."
+_REMEDY = "download the file again with its data, or export the model as one file."
 
 
 def read_external(model: onnx.ModelProto, path: Path) -> None:
@@ -22,20 +23,51 @@ def read_external(model: onnx.ModelProto, path: Path) -> None:
     model : ModelProto
         Read from ``path`` without its external data.
     path : Path
-        Its tensors must lie in the folder of this file or below, also behind links.
+        The data must be in the folder of this file or below it, after links are followed.
 
     Raises
     ------
     FileNotFoundError
         When a file of data is missing.
     ValueError
-        When one lies elsewhere, or holds fewer bytes than the tensor takes.
+        When the data is outside the folder, or has another size than the tensor.
     """
     for tensor in _tensors(model.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             tensor.raw_data = _bytes_of(tensor, path)
             del tensor.external_data[:]
             tensor.data_location = onnx.TensorProto.DEFAULT
+
+
+def external_files(path: Path) -> list[Path]:
+    """Return the files with external data of an ONNX file, sorted; empty for most models.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file. A file that is not ONNX has no external data.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        For a file with data that is missing or outside the folder, as :func:`read_external`.
+    """
+    return sorted({_inside(path, location) for location in _locations(path)})
+
+
+@load_once
+def _locations(path: Path) -> list[str]:
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except Exception:  # protobuf has no common error across its versions
+        return []
+    return [
+        entry.value
+        for tensor in _tensors(model.graph)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    ]
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -68,28 +100,28 @@ def _size(tensor: onnx.TensorProto, path: Path) -> int:
         item = 0
     if not item or tensor.data_type == onnx.TensorProto.STRING or min(tensor.dims, default=1) < 0:
         raise InputError(
-            f"`weights` must hold tensors of numbers, got {tensor.name!r} of another kind in "
+            f"`weights` must hold tensors of numbers, got {tensor.name!r} of another type in "
             f"{path}; {_REMEDY}"
         )
     return item * math.prod(tensor.dims)
 
 
 def _inside(path: Path, location: str) -> Path:
-    """Path of a file of data; nothing is opened before it is known where it lies."""
+    """Return the path of a file with external data; raise before opening a file outside."""
     folder = path.parent.resolve()
     try:
         file = (folder / location).resolve()
         outside = folder not in file.parents
-    except (OSError, ValueError, RuntimeError):  # a null, a loop of links
+    except (OSError, ValueError, RuntimeError):  # a null character, a loop of links
         outside = True
     if outside or Path(location).is_absolute() or ".." in Path(location).parts:
         raise InputError(
-            f"`weights` must keep their external data beside them, got {location!r} in {path}, "
-            f"which leads outside {folder}; {_REMEDY}"
+            f"`weights` must have their external data in {folder}, got {location!r} in {path}, "
+            f"which leads outside; {_REMEDY}"
         )
     if not file.is_file():
         raise MissingFileError(
-            f"`weights` must have their external data beside them, got no file {file}; {_REMEDY}"
+            f"`weights` must have their external data in their folder, got no {file}; {_REMEDY}"
         )
     return file
 
@@ -98,7 +130,7 @@ def _whole(about: dict[str, str], key: str, path: Path) -> int:
     text = about.get(key) or "0"
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise InputError(
-            f"`weights` must tell the {key} of external data as a whole number, got {text!r} in "
+            f"`weights` must give the {key} of external data as a whole number, got {text!r} in "
             f"{path}; {_REMEDY}"
         )
     return int(text)

@@ -1,4 +1,4 @@
-"""Find one's way in an ONNX graph."""
+"""Search an ONNX graph: constants, producers and users of values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import onnx
 from onnx import numpy_helper
 
 
-class Links:
-    """A graph and the ways between its nodes.
+class GraphIndex:
+    """Index of an ONNX graph: its constants, and which nodes produce and use each value.
 
-    The ways are those of the graph as it was when this was made.
+    It is not updated when nodes are added or removed.
     """
 
     def __init__(self, graph: onnx.GraphProto):
@@ -32,37 +32,37 @@ class Links:
                 self.users[name].append(node)
 
     def nodes(self, kind: str) -> Iterator[onnx.NodeProto]:
-        """Nodes of a kind, which may be changed on the way."""
+        """Iterate over the nodes of an operator type; they may be changed meanwhile."""
         return iter([node for node in self.graph.node if node.op_type == kind])
 
     def made_by(self, name: str, kind: str) -> onnx.NodeProto | None:
-        """The node behind a value, where it is of this kind."""
+        """Return the node that produces a value if it has this operator type, else None."""
         node = self.producer.get(name)
         return node if node is not None and node.op_type == kind else None
 
     def only_user(self, name: str, kind: str) -> onnx.NodeProto | None:
-        """The node that takes a value, where it alone does and is of this kind."""
+        """Return the node that uses a value if it is the only one and of this type, else None."""
         users = self.users[name]
         leaves = any(value.name == name for value in self.graph.output)
         return users[0] if len(users) == 1 and users[0].op_type == kind and not leaves else None
 
-    def beside(self, node: onnx.NodeProto, name: str) -> str:
-        """The other operand of a node with two; empty where there is none."""
+    def other_input(self, node: onnx.NodeProto, name: str) -> str:
+        """Return the other input of a node with two inputs; empty for other nodes."""
         others = [other for other in node.input if other != name]
         return others[0] if len(others) == 1 and len(node.input) == 2 else ""
 
     def number(self, name: str) -> float | None:
-        """A constant that is one number."""
+        """Return a constant with one element as a number, else None."""
         value = self.constants.get(name)
         return float(value.reshape(())) if value is not None and value.size == 1 else None
 
     def vector(self, name: str) -> np.ndarray | None:
-        """A constant of one dimension."""
+        """Return a constant of one dimension, else None."""
         value = self.constants.get(name)
         return value if value is not None and value.ndim == 1 else None
 
     def add(self, name: str, value: np.ndarray) -> str:
-        """Put a constant into the graph; returns its name."""
+        """Add a constant to the graph, and return its name."""
         while name in self.constants or name in self.producer:
             name += "_"
         self.constants[name] = value
@@ -71,5 +71,5 @@ class Links:
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes of a node by name."""
+    """Return the attributes of a node by name."""
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}

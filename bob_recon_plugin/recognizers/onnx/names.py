@@ -1,7 +1,7 @@
-"""Take every text of an ONNX file out of a graph before it becomes a torch network.
+"""Replace all names in an ONNX graph by numbered ones before it is converted.
 
-onnx2torch names the parts of a network as the file names its nodes, and torch.fx writes
-these names into Python source that it then runs. What it gets from here bears numbers.
+onnx2torch takes the names of a network's parts from the file, and torch.fx writes them into Python
+source that it executes. A malicious file could execute code through its names.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ _DOMAINS = {"": "", "ai.onnx": "", DOMAIN: DOMAIN}
 
 
 def renamed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of a model that means the same, and keeps none of its names and notes.
+    """Return an equivalent copy of a model without its names and documentation texts.
 
     Raises
     ------
     ValueError
-        For operators that hold graphs or come from elsewhere than ONNX; neither can be
-        converted.
+        For operators that contain graphs or are not from ONNX, which cannot be converted.
     """
     numbers = count()
     values: dict[str, str] = defaultdict(lambda: f"value_{next(numbers)}", {"": ""})
@@ -54,7 +53,7 @@ def renamed(model: onnx.ModelProto) -> onnx.ModelProto:
 def _renamed_node(node: onnx.NodeProto, values: dict[str, str]) -> onnx.NodeProto:
     graphs = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
     if any(attribute.type in graphs for attribute in node.attribute):
-        raise InputError(f"the operator {node.op_type!r} holds a graph of its own")
+        raise InputError(f"the operator {node.op_type!r} contains a graph")
     if node.domain not in _DOMAINS or not node.op_type.isidentifier():
         raise InputError(f"the operator {node.op_type!r} of {node.domain!r} is not one of ONNX")
     made = onnx.NodeProto(

@@ -1,8 +1,8 @@
-"""Use torch's own operators where the pieces of an ONNX graph amount to one.
+"""Fuse groups of elementary ONNX operators into one operator of torch.
 
-Exporters spell GELU, layer normalisation and linear layers out in elementary operators:
-each is a pass over memory of its own, forward and backward. What is recognised here
-becomes one operator of a domain of ours, which onnx2torch turns into torch's own.
+Exporters write GELU, layer normalisation and linear layers as elementary operators. Each reads and
+writes memory once, forward and backward. A group that is recognised here becomes one operator of
+our own domain, which onnx2torch converts to the operator of torch.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from onnx2torch.utils.common import OperationConverterResult, onnx_mapping_from_
 from torch import nn
 from torch.nn import functional as F
 
-from .graph import Links, attributes
+from .graph import GraphIndex, attributes
 
 DOMAIN = "bob_recon_plugin"
 
 
 def use_native(model: onnx.ModelProto) -> None:
-    """Replace the patterns that are known, in place."""
+    """Replace the known patterns, in place."""
     for step in (_fuse_gelus, _fuse_layer_norms, _fuse_linears, _fix_slices):
-        links = Links(model.graph)
-        step(links)
+        index = GraphIndex(model.graph)
+        step(index)
         _prune(model.graph)
     if all(opset.domain != DOMAIN for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
 
 
 def _replace(last: onnx.NodeProto, kind: str, inputs: list[str], **values: Any) -> None:
-    """Let one node of ours give what ``last`` gave; the nodes before it fall away."""
+    """Turn the last node of a pattern into our operator; the other nodes become unused."""
     del last.input[:], last.attribute[:]
     last.input.extend(inputs)
     last.op_type, last.domain = kind, DOMAIN
@@ -44,7 +44,7 @@ def _replace(last: onnx.NodeProto, kind: str, inputs: list[str], **values: Any) 
 
 
 def _prune(graph: onnx.GraphProto) -> None:
-    """Drop the nodes whose results nobody takes, and the constants that nobody reads."""
+    """Remove unused nodes and constants."""
     wanted = {value.name for value in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -60,21 +60,21 @@ def _prune(graph: onnx.GraphProto) -> None:
 # --- x * (1 + erf(x / sqrt 2)) * 0.5 ---
 
 
-def _fuse_gelus(links: Links) -> None:
-    for erf in links.nodes("Erf"):
-        divided = links.made_by(erf.input[0], "Div")
-        plus = links.only_user(erf.output[0], "Add")
-        times = links.only_user(plus.output[0], "Mul") if plus else None
-        half = links.only_user(times.output[0], "Mul") if times else None
+def _fuse_gelus(index: GraphIndex) -> None:
+    for erf in index.nodes("Erf"):
+        divided = index.made_by(erf.input[0], "Div")
+        plus = index.only_user(erf.output[0], "Add")
+        times = index.only_user(plus.output[0], "Mul") if plus else None
+        half = index.only_user(times.output[0], "Mul") if times else None
         if not (divided and plus and times and half):
             continue
         numbers = (
-            (links.number(divided.input[1]), math.sqrt(2)),
-            (links.number(links.beside(plus, erf.output[0])), 1.0),
-            (links.number(links.beside(half, times.output[0])), 0.5),
+            (index.number(divided.input[1]), math.sqrt(2)),
+            (index.number(index.other_input(plus, erf.output[0])), 1.0),
+            (index.number(index.other_input(half, times.output[0])), 0.5),
         )
         x = divided.input[0]
-        if links.beside(times, plus.output[0]) == x and all(_near(*pair) for pair in numbers):
+        if index.other_input(times, plus.output[0]) == x and all(_near(*pair) for pair in numbers):
             _replace(half, "Gelu", [x])
 
 
@@ -85,35 +85,35 @@ def _near(value: float | None, wanted: float) -> bool:
 # --- (x - mean) / sqrt(mean of its square + eps) * weight + bias ---
 
 
-def _fuse_layer_norms(links: Links) -> None:
-    for root in links.nodes("Sqrt"):
-        shifted = links.made_by(root.input[0], "Add")
-        divided = links.only_user(root.output[0], "Div")
-        scaled = links.only_user(divided.output[0], "Mul") if divided else None
-        biased = links.only_user(scaled.output[0], "Add") if scaled else None
+def _fuse_layer_norms(index: GraphIndex) -> None:
+    for root in index.nodes("Sqrt"):
+        shifted = index.made_by(root.input[0], "Add")
+        divided = index.only_user(root.output[0], "Div")
+        scaled = index.only_user(divided.output[0], "Mul") if divided else None
+        biased = index.only_user(scaled.output[0], "Add") if scaled else None
         if not (shifted and divided and scaled and biased):
             continue
-        weight = links.beside(scaled, divided.output[0])
-        bias = links.beside(biased, scaled.output[0])
-        epsilon = links.number(shifted.input[1])
-        x = _normalised(links, shifted, divided)
-        if x is not None and epsilon is not None and _same_length(links, weight, bias):
+        weight = index.other_input(scaled, divided.output[0])
+        bias = index.other_input(biased, scaled.output[0])
+        epsilon = index.number(shifted.input[1])
+        x = _normalised(index, shifted, divided)
+        if x is not None and epsilon is not None and _same_length(index, weight, bias):
             _replace(biased, "LayerNorm", [x, weight, bias], epsilon=epsilon)
 
 
-def _normalised(links: Links, shifted: onnx.NodeProto, divided: onnx.NodeProto) -> str | None:
-    """What is centred, squared, averaged, and divided by the root of that."""
-    centred = links.made_by(divided.input[0], "Sub")
-    variance = links.made_by(shifted.input[0], "ReduceMean")
-    mean = links.made_by(centred.input[1], "ReduceMean") if centred else None
-    square = links.made_by(variance.input[0], "Pow") if variance else None
+def _normalised(index: GraphIndex, shifted: onnx.NodeProto, divided: onnx.NodeProto) -> str | None:
+    """Return the name of the value that is normalised, or None if the pattern is another one."""
+    centred = index.made_by(divided.input[0], "Sub")
+    variance = index.made_by(shifted.input[0], "ReduceMean")
+    mean = index.made_by(centred.input[1], "ReduceMean") if centred else None
+    square = index.made_by(variance.input[0], "Pow") if variance else None
     if not (centred and variance and mean and square):
         return None
     x = centred.input[0]
     holds = (
         mean.input[0] == x
         and square.input[0] == centred.output[0]
-        and links.number(square.input[1]) == 2
+        and index.number(square.input[1]) == 2
         and _over_last_axis(mean)
         and _over_last_axis(variance)
     )
@@ -125,9 +125,9 @@ def _over_last_axis(node: onnx.NodeProto) -> bool:
     return about.get("axes") == [-1] and about.get("keepdims", 1) == 1
 
 
-def _same_length(links: Links, *names: str) -> bool:
-    """Whether all are vectors of one length; a vector of one number may stand for many."""
-    vectors = [links.vector(name) for name in names]
+def _same_length(index: GraphIndex, *names: str) -> bool:
+    """Whether all are vectors of the same length above one."""
+    vectors = [index.vector(name) for name in names]
     return len({None if v is None else v.size for v in vectors} - {None, 1}) == 1 and all(
         v is not None and v.size > 1 for v in vectors
     )
@@ -136,41 +136,41 @@ def _same_length(links: Links, *names: str) -> bool:
 # --- (x @ matrix + bias) * gain ---
 
 
-def _fuse_linears(links: Links) -> None:
-    for product in links.nodes("MatMul"):
-        matrix = links.constants.get(product.input[1])
-        biased = links.only_user(product.output[0], "Add")
-        bias = links.vector(links.beside(biased, product.output[0])) if biased else None
+def _fuse_linears(index: GraphIndex) -> None:
+    for product in index.nodes("MatMul"):
+        matrix = index.constants.get(product.input[1])
+        biased = index.only_user(product.output[0], "Add")
+        bias = index.vector(index.other_input(biased, product.output[0])) if biased else None
         if matrix is None or matrix.ndim != 2 or biased is None or bias is None:
             continue
         if len(bias) != matrix.shape[1]:
             continue
         last = biased
-        scaled = links.only_user(biased.output[0], "Mul")
-        gain = links.vector(links.beside(scaled, biased.output[0])) if scaled else None
+        scaled = index.only_user(biased.output[0], "Mul")
+        gain = index.vector(index.other_input(scaled, biased.output[0])) if scaled else None
         if scaled and gain is not None and gain.shape == bias.shape:
             matrix, bias, last = matrix * gain, bias * gain, scaled
         name = f"{product.output[0]}/linear"
-        weight = links.add(f"{name}/weight", matrix.T.copy())
-        _replace(last, "Linear", [product.input[0], weight, links.add(f"{name}/bias", bias)])
+        weight = index.add(f"{name}/weight", matrix.T.copy())
+        _replace(last, "Linear", [product.input[0], weight, index.add(f"{name}/bias", bias)])
 
 
 # --- x[..., start:end:step, ...] ---
 
 
-def _fix_slices(links: Links) -> None:
-    """Take over slices with constant bounds: onnx2torch indexes with lists, which torch drops."""
-    for node in links.nodes("Slice"):
-        bounds = _bounds(links, node)
+def _fix_slices(index: GraphIndex) -> None:
+    """Replace slices with constant bounds: onnx2torch indexes with lists, now deprecated."""
+    for node in index.nodes("Slice"):
+        bounds = _bounds(index, node)
         if bounds is not None and min(bounds["steps"]) > 0:
             _replace(node, "Slice", [node.input[0]], **bounds)
 
 
-def _bounds(links: Links, node: onnx.NodeProto) -> dict[str, list[int]] | None:
-    """Constant bounds of a slice: its attributes, or from operator set 10 on its inputs."""
+def _bounds(index: GraphIndex, node: onnx.NodeProto) -> dict[str, list[int]] | None:
+    """Return the constant bounds of a slice: attributes, or inputs since operator set 10."""
     about = attributes(node)
     if not about:
-        read = [links.vector(name) for name in node.input[1:]]
+        read = [index.vector(name) for name in node.input[1:]]
         if len(read) < 2 or any(value is None for value in read):
             return None
         keys = ("starts", "ends", "axes", "steps")

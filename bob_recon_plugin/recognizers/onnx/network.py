@@ -1,4 +1,4 @@
-"""Networks from ONNX files."""
+"""Load ONNX files as torch networks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ...common.weights_files import shortened
 from ..module import FixedPReLU, RecognizerModule
 from .batches import open_batch
 from .external import read_external
-from .mending import mended
 from .names import renamed
+from .rewriting import rewritten
 
 _LARGEST_SIDE = 4096  # of an image, in pixels
 
@@ -31,14 +31,14 @@ def _read(path: Path) -> onnx.ModelProto:
     except Exception as error:  # protobuf has no common error across its versions
         raise InputError(
             f"`weights` must be an ONNX file, got {path}, which cannot be read ({error}); "
-            "get the file again."
+            "download the file again."
         ) from error
     read_external(model, path)
     inputs, outputs = _inputs(model), model.graph.output
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
             f"`weights` must be an ONNX file with one input and one output, got {len(inputs)} and "
-            f"{len(outputs)} in {path}; get the file again, or export the embedding alone."
+            f"{len(outputs)} in {path}; export the network with the embedding as its only output."
         )
     return model
 
@@ -49,12 +49,12 @@ def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def _shape(value: onnx.ValueInfoProto) -> list[int | None]:
-    """Sides that the file fixes; None where it leaves one open."""
+    """Return the sides of a shape; None for a side that the file does not fix."""
     return [side.dim_value or None for side in value.type.tensor_type.shape.dim]
 
 
 def read_geometry(path: Path) -> tuple[int | None, tuple[int, int] | None]:
-    """Embedding size, and (height, width) of the input, as far as the file tells them."""
+    """Return the embedding size and the input's (height, width); None if the file has none."""
     model = _read(path)
     images, embeddings = _shape(_inputs(model)[0]), _shape(model.graph.output[0])
     if len(images) != 4 or images[1] not in (3, None):
@@ -87,21 +87,21 @@ def load_onnx(path: Path) -> nn.Module:
     """
     model = _read(path)
     try:
-        network = convert(renamed(mended(model)))
-    except Exception as error:  # onnx2torch raises what the operator happens to raise
+        network = convert(renamed(rewritten(model)))
+    except Exception as error:  # onnx2torch raises any type of error
         raise InputError(
             f"`weights` must be a network that onnx2torch converts, got {path} "
             f"({type(error).__name__}: {shortened(error)}); export it again with plain operators."
         ) from error
     _fix_prelus(network)
-    # batch normalisations become part of the convolutions before them
+    # merge batch normalisations into the convolutions before them
     fused = fuse(network.eval(), inplace=True, no_trace=True)
-    # faster for convolutions; networks written in torch may rely on the other layout
+    # faster for convolutions; networks written in torch may depend on the other layout
     return fused.to(memory_format=torch.channels_last)
 
 
 def _fix_prelus(network: fx.GraphModule) -> None:
-    """Replace onnx2torch's PReLU, whose backward is slow, where its slopes are constants."""
+    """Replace onnx2torch's PReLU, whose backward is slow, if its slopes are constants."""
     for node in network.graph.nodes:
         if node.op != "call_module" or not isinstance(
             network.get_submodule(node.target), OnnxPReLU
@@ -119,17 +119,17 @@ def _fix_prelus(network: fx.GraphModule) -> None:
 
 
 def ensure_batches(module: RecognizerModule, path: Path) -> None:
-    """Make the network embed an image in a batch as it does alone, if its file lets it.
+    """Make sure that the network embeds an image in a batch as it embeds it alone.
 
     Raises
     ------
     ValueError
-        If it does not, or does not take such images at all.
+        If this is not possible, or if the network does not accept such images at all.
     """
     error = _failure(module, 2)
     if error is None:
         return
-    with suppress(Exception):  # whatever a converted operator raises; the next line tells
+    with suppress(Exception):  # any error of an operator; the next line checks
         open_batch(cast(fx.GraphModule, module.network), module.recognizer.image_size)
     error = _failure(module, 2)
     if error is None:
@@ -147,15 +147,15 @@ def ensure_batches(module: RecognizerModule, path: Path) -> None:
 
 
 def _failure(module: RecognizerModule, n: int) -> Exception | None:
-    """Why the network does not embed the last of ``n`` images as it does alone."""
+    """Return why the network embeds the last of ``n`` images differently than alone, or None."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand((n, 3, *module.recognizer.image_size), generator=generator) * 255
     try:
         with torch.no_grad():
             together = module(images)[-1]
             alone = module(images[-1:])[0]
-    except Exception as error:  # whatever a converted operator raises
+    except Exception as error:  # any error of an operator
         return error
     if torch.dist(together, alone) > 1e-3 * alone.norm():
-        return InputError("an image is embedded in another way beside a second one")
+        return InputError("an image has another embedding in a batch of two")
     return None

@@ -1,4 +1,4 @@
-"""ProtectTemplates: what a system that protects templates stores of embeddings."""
+"""ProtectTemplates: from embeddings to protected templates, for training."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from ..common.rows import embedding_rows
 from ..common.template_steps import TemplateStep
 from ..common.validation import InputError
-from .comparison import SCENARIOS, check
-from .keys import places, subjects_key
+from .comparison import SCENARIOS, check_scheme
+from .keys import rows_by_key, subjects_key
 from .scheme import Scheme
 
 
 class ProtectTemplates(TemplateStep):
-    """Protect embeddings, each under the key of its subject.
+    """Protect embeddings, each with the key of its subject.
 
-    With :class:`InvertProtection` behind it, it makes of an attacker's own faces what such
-    an attacker gets of a victim's, for ``bob bio recon train --leak``.
+    For ``bob bio recon train --leak``: this step and then :class:`InvertProtection` change the
+    attacker's training embeddings as those of the attacked people are changed.
 
     Parameters
     ----------
     scheme : Scheme
     seed : int
-        Of the keys: the attacker's own, of which any is as good.
+        For the keys. Any seed will do, since the attacker draws these keys.
 
     Examples
     --------
@@ -34,7 +34,7 @@ class ProtectTemplates(TemplateStep):
     """
 
     def __init__(self, scheme: Scheme, seed: int = 0):
-        check(scheme, SCENARIOS[0])
+        check_scheme(scheme, SCENARIOS[0])
         self.scheme = scheme
         self.seed = seed
 
@@ -44,9 +44,9 @@ class ProtectTemplates(TemplateStep):
         Parameters
         ----------
         X : array-like of shape (n, d)
-            Integers or floats; only directions count.
+            Integers or floats; only their directions are used.
         subjects : sequence of n subject ids
-            Whose embeddings they are. Not needed where the scheme has no key.
+            The subject of each embedding. Not needed if the scheme has no key.
 
         Returns
         -------
@@ -55,14 +55,12 @@ class ProtectTemplates(TemplateStep):
         Raises
         ------
         TypeError, ValueError
-            For embeddings or subjects of another type or number.
+            For embeddings or subjects of a wrong type or number.
         """
-        check(self.scheme, SCENARIOS[0])
+        check_scheme(self.scheme, SCENARIOS[0])
         rows = self._checked(X)
-        keys = self._keys(len(rows), subjects)
-        hashed = [
-            (owned, self.scheme.protect(rows[owned], key)) for key, owned in places(keys).items()
-        ]
+        keys = rows_by_key(self._keys(len(rows), subjects))
+        hashed = [(owned, self.scheme.protect(rows[owned], key)) for key, owned in keys.items()]
         size = hashed[0][1].shape[1] if hashed else 0
         found = np.empty((len(rows), size), dtype=np.float32)
         for owned, protected in hashed:
@@ -73,10 +71,10 @@ class ProtectTemplates(TemplateStep):
         return embedding_rows("X", X, None, "pass one embedding a row.")
 
     def _keys(self, n: int, subjects: Sequence[object] | None) -> list[int]:
-        """Keys under which to protect each of n embeddings."""
+        """Return the key to protect each of n embeddings with."""
         if subjects is None and not self.scheme.keyed:
             return [0] * n
         if subjects is None or len(subjects) != n:
-            told = "none" if subjects is None else len(subjects)
-            raise InputError(f"`subjects` must be the owners of {n} embeddings, got {told}.")
+            given = "none" if subjects is None else len(subjects)
+            raise InputError(f"`subjects` must be the subjects of {n} embeddings, got {given}.")
         return [subjects_key(self.seed, s) if self.scheme.keyed else 0 for s in subjects]
