@@ -25,12 +25,13 @@ from bob_recon_plugin.decoders import (
     DSCasConv,
     LinearDecoder,
     ModelCard,
-    for_inference,
     load,
     read_card,
     save,
 )
-from bob_recon_plugin.decoders.checkpoint import _CARD_KEY, _VERSION_KEY
+
+#: Entries of a file's header.
+CARD, VERSION = "bob_recon_plugin.card", "bob_recon_plugin.format"
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -234,7 +235,7 @@ def uneven(**parameters) -> DSCasConv:
 @pytest.mark.parametrize("n", [1, 64])
 def test_the_form_for_inference_draws_the_same_faces(n, side):
     decoder, x = uneven(output_size=side), torch.randn(n, 6)
-    fast = for_inference(decoder)
+    fast = decoder.for_inference()
     assert (fast.image_size, fast.embedding_size) == ((side, side), 6)
     faces = decoder(x)
     assert faces.std() > 0.05
@@ -244,7 +245,7 @@ def test_the_form_for_inference_draws_the_same_faces(n, side):
 
 def test_every_normalisation_is_folded_exactly():
     decoder, x = uneven().double(), torch.randn(2, 6).double()
-    fast = for_inference(decoder)
+    fast = decoder.for_inference()
     kinds = [[type(layer) for layer in network.modules()] for network in (decoder, fast)]
     assert [found.count(torch.nn.BatchNorm2d) for found in kinds] == [24, 0]
     torch.testing.assert_close(fast(x), decoder(x), rtol=0, atol=1e-12)
@@ -253,7 +254,7 @@ def test_every_normalisation_is_folded_exactly():
 def test_the_decoder_itself_stays_as_it_is():
     decoder, x = uneven().requires_grad_(True).train(), torch.randn(4, 6)
     before = {name: value.clone() for name, value in decoder.state_dict().items()}
-    fast = for_inference(decoder)
+    fast = decoder.for_inference()
     faces = fast(x.requires_grad_(True))
     assert not fast.training
     assert decoder.training
@@ -268,20 +269,20 @@ def test_the_decoder_itself_stays_as_it_is():
 
 
 def test_other_decoders_have_no_other_form():
-    linear, fast = LinearDecoder(6, (4, 4)), for_inference(uneven())
-    assert for_inference(linear) is linear
-    assert for_inference(fast) is fast
+    linear, fast = LinearDecoder(6, (4, 4)), uneven().for_inference()
+    assert linear.for_inference() is linear
+    assert fast.for_inference() is fast
 
 
 def test_the_form_for_inference_goes_into_no_file(tmp_path, card):
-    with pytest.raises(TypeError, match=r"`decoder` must be one of DSCasConv, .*, got F"):
-        save(tmp_path / "d", for_inference(uneven()), card)
+    with pytest.raises(TypeError, match=r"`decoder` must be one of .*, got FoldedBlocks; save"):
+        save(tmp_path / "d", uneven().for_inference(), card)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_form_for_inference_refuses_other_shapes():
     with pytest.raises(ValueError, match=r"`embeddings` must have shape \(n, 6\), got \(2, 5\)"):
-        for_inference(uneven())(torch.zeros(2, 5))
+        uneven().for_inference()(torch.zeros(2, 5))
 
 
 # --- card
@@ -414,7 +415,7 @@ def test_save_refuses_a_card_of_another_decoder(tmp_path, small, card, change, m
 
 
 def test_save_refuses_unknown_modules_types_and_nan(tmp_path, small, card):
-    with pytest.raises(TypeError, match=r"`decoder` must be one of DSCasConv, NbNet, .*, got"):
+    with pytest.raises(TypeError, match=r"`decoder` must be one of .*, NbNet, got DataParallel"):
         save(tmp_path / "d", torch.nn.DataParallel(small), card)
     with pytest.raises(ValueError, match="`dtype` must be one of 'float16', 'float32'"):
         save(tmp_path / "d", small, card, "int8")
@@ -498,29 +499,29 @@ def test_truncated_files(file, kept):
 
 
 def test_files_without_a_card(file):
-    rewrite(file, **{_CARD_KEY: None})
-    refuses(file, "must carry a model card, got .* which has none")
+    rewrite(file, **{CARD: None})
+    refuses(file, "must carry a card of its kind, got .* which has none; give")
 
 
 def test_files_of_another_version(file):
-    rewrite(file, **{_VERSION_KEY: "99"})
+    rewrite(file, **{VERSION: "99"})
     refuses(file, "must have format version 1, got 99 in")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "{}", '{"recognizer": "a"}', '{"wrong": 1}', "null"])
 def test_damaged_cards(file, text):
-    rewrite(file, **{_CARD_KEY: text})
+    rewrite(file, **{CARD: text})
     refuses(file, "`checkpoint` must carry a readable card")
 
 
 def changed_card(path, **changes):
     values = json.loads(read_card(path).to_json())
-    rewrite(path, **{_CARD_KEY: json.dumps({**values, **changes})})
+    rewrite(path, **{CARD: json.dumps({**values, **changes})})
 
 
 def test_unknown_decoders(file):
     changed_card(file, decoder="gan")
-    refuses(file, "one of the decoders dscasconv, nbnet, linear, generator, got 'gan' in")
+    refuses(file, "one of the decoders dscasconv, generator, linear, nbnet, got 'gan' in")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def claim(
     reuses: list[Path],
     force: bool,
     about: dict[str, Any] | None = None,
+    forceable: bool = True,
 ) -> None:
     """Write the record of a run, or refuse a folder that another run filled.
 
@@ -83,6 +84,8 @@ def claim(
         Everything is computed anew, so nothing stale can be read.
     about : dict, optional
         What a reader wants to know beside it, JSON-ready; two runs may differ in it.
+    forceable : bool
+        Whether the command has an option ``--force``.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def claim(
     identity = json.loads(json.dumps(identity))
     filled = [p for p in reuses if p.is_file() or (p.is_dir() and any(p.iterdir()))]
     remedy = "choose another --output"
-    remedy += ", or --force to compute everything anew." if reuses else "."
+    remedy += ", or --force to compute everything anew." if reuses and forceable else "."
     if not force and (filled or any(directory.glob("scores-*.csv"))):
         if path.is_file():
             _refuse_another(path, identity, remedy)

@@ -34,4 +34,4 @@ def take(directory: Path, identity: dict[str, Any], force: bool | None = None) -
             f"`output` must be a folder of its own, got {directory} with other files in it; choose "
             "another --output."
         )
-    claim(directory, identity, [] if force is None else [directory], bool(force))
+    claim(directory, identity, [directory], bool(force), forceable=force is not None)

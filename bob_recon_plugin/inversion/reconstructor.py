@@ -22,14 +22,14 @@ from ..recognizers import Identity
 
 
 @load_once
-def _loaded(path: Path, device: torch.device) -> tuple[torch.nn.Module, decoders.ModelCard]:
+def _loaded(path: Path, device: torch.device) -> tuple[decoders.Decoder, decoders.ModelCard]:
     decoder, card = decoders.load(path, device)
-    return decoders.for_inference(decoder), card
+    return decoder.for_inference(), card
 
 
 def shared_decoder(
     checkpoint: str | os.PathLike[str], device: torch.device
-) -> tuple[torch.nn.Module, decoders.ModelCard]:
+) -> tuple[decoders.Decoder, decoders.ModelCard]:
     """Return a decoder in its fastest form and its card, loaded once a process."""
     remedy = "give the path of a decoder written by decoders.save."
     return _loaded(existing_file("checkpoint", Path(checkpoint), remedy), device)
@@ -145,7 +145,7 @@ class FaceReconstructor(FixedTransformer):
         """Height and width of its faces, in pixels; the weights are loaded for it."""
         if self.portraits:
             return FFHQ_SIDE, FFHQ_SIDE
-        return self._ready()[0].image_size  # type: ignore[return-value]
+        return self._ready()[0].image_size
 
     def card(self) -> decoders.ModelCard:
         """Return the model card of the checkpoint, without loading its weights.
@@ -165,14 +165,14 @@ class FaceReconstructor(FixedTransformer):
         remedy = f"pass one embedding a row as {card.recognizer} makes them."
         return embedding_rows("X", X, card.embedding_size, remedy)
 
-    def _ready(self) -> tuple[torch.nn.Module, decoders.ModelCard, torch.device]:
+    def _ready(self) -> tuple[decoders.Decoder, decoders.ModelCard, torch.device]:
         if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
             raise InputError(
                 f"`batch_size` must be a positive integer, got {self.batch_size!r}; try 32."
             )
         device = torch_device(self.device)
         decoder, card = shared_decoder(self.checkpoint, device)
-        if self.portraits and not hasattr(decoder, "portraits"):
+        if self.portraits and not decoder.draws_portraits:
             raise InputError(
                 f"`portraits` must be False for faces of {card.decoder}, got {self.portraits!r}; "
                 "train a decoder with `--decoder generator`."

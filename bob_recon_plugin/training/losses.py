@@ -52,8 +52,7 @@ def identity_cosine(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Te
     return 1 - F.cosine_similarity(embeddings, targets).mean()
 
 
-#: Convolutions and channels of the five blocks of VGG-16.
-_VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of the blocks of VGG-16
 _VGG16_FILE = "vgg16-397923af.pth"
 _VGG16_REMEDY = f"give torchvision's {_VGG16_FILE}."
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -61,17 +60,13 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def _vgg16_features() -> tuple[nn.Sequential, dict[str, int]]:
-    """Convolutional part of VGG-16, indexed as torchvision's, and where each ReLU stands."""
-    modules: list[nn.Module] = []
-    relus: dict[str, int] = {}
-    inputs = 3
-    for block, (convolutions, channels) in enumerate(_VGG16, 1):
-        for convolution in range(1, convolutions + 1):
-            modules += [nn.Conv2d(inputs, channels, 3, padding=1), nn.ReLU(inplace=True)]
-            relus[f"relu{block}_{convolution}"] = len(modules) - 1
-            inputs = channels
-        modules.append(nn.MaxPool2d(2))
-    return nn.Sequential(*modules), relus
+    """Convolutional part of torchvision's VGG-16, and where each ReLU stands."""
+    from torchvision.models import vgg  # here: the other losses need no torchvision
+
+    features = vgg.make_layers(vgg.cfgs["D"])
+    names = [f"relu{b}_{c + 1}" for b, n in enumerate(_CONVOLUTIONS, 1) for c in range(n)]
+    places = [i for i, layer in enumerate(features) if isinstance(layer, nn.ReLU)]
+    return features, dict(zip(names, places, strict=True))
 
 
 def _imagenet_weights(path: Path | None = None) -> dict[str, torch.Tensor]:
@@ -189,8 +184,12 @@ _IDENTITY_TERMS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]
 #: Names of the terms of :class:`Loss`.
 TERMS = (*_PIXEL_TERMS, "perceptual", *_IDENTITY_TERMS)
 
-#: Weights of the published losses. ICIP 2022's identity weight is told as 0.005
-#: in one re-implementation and 0.1 in another.
+#: Weights of the published losses: "icip2022" of H. Otroshi Shahreza, V. Krivokuća Hahn,
+#: S. Marcel, "Face Reconstruction from Deep Facial Embeddings using a Convolutional Neural
+#: Network", ICIP 2022, DOI 10.1109/ICIP46576.2022.9897535 (the identity weight is 0.005 in one
+#: re-implementation and 0.1 in another); "tifs2024" of the same authors, "Vulnerability of
+#: State-of-the-Art Face Recognition Models to Template Inversion Attack", IEEE TIFS 19, 2024,
+#: DOI 10.1109/TIFS.2024.3381820.
 PRESETS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "icip2022": MappingProxyType({"mse": 1.0, "dssim": 0.1, "identity": 0.005}),
@@ -318,35 +317,3 @@ def _check_weights(weights: Mapping[str, float]) -> None:
             raise InputError(f"`weights` must be finite and not negative, got {name}={weight}.")
     if not any(weights.values()):
         raise InputError(f"`weights` must hold a term to train on, got {dict(weights)}.")
-
-
-def preset(
-    name: str,
-    recognizer: Callable[[torch.Tensor], torch.Tensor],
-    perceptual: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
-    **weights: float,
-) -> Loss:
-    """Build a published loss.
-
-    Parameters
-    ----------
-    name : {"icip2022", "tifs2024"}
-    recognizer, perceptual
-        As for :class:`Loss`.
-    **weights : float
-        Weights to set otherwise than the preset, as ``identity=0.1``.
-
-    Returns
-    -------
-    Loss
-
-    References
-    ----------
-    "icip2022": H. Otroshi Shahreza, V. Krivokuća Hahn, S. Marcel, "Face Reconstruction
-    from Deep Facial Embeddings using a Convolutional Neural Network", ICIP 2022,
-    DOI 10.1109/ICIP46576.2022.9897535.
-    "tifs2024": the same authors, "Vulnerability of State-of-the-Art Face Recognition Models to
-    Template Inversion Attack", IEEE TIFS 19, 2024, DOI 10.1109/TIFS.2024.3381820.
-    """
-    one_of("name", name, PRESETS)
-    return Loss({**PRESETS[name], **weights}, recognizer, perceptual)
