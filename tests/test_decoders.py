@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import pickle
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from importlib.metadata import version
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +21,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import Ridge
 
+from bob_recon_plugin.cli import recon
 from bob_recon_plugin.common.files import sha256
 from bob_recon_plugin.decoders import (
     DECODERS,
+    Decoder,
     DSCasConv,
     LinearDecoder,
     ModelCard,
@@ -29,6 +33,13 @@ from bob_recon_plugin.decoders import (
     read_card,
     save,
 )
+from bob_recon_plugin.faces.dataset import FaceDataset
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
+from bob_recon_plugin.training import presets
+from bob_recon_plugin.training.adapt import linear_map
+from bob_recon_plugin.training.run import Plan, train
+from bob_recon_plugin.training.start import start_from
+from tests.faces import prepared
 
 #: Entries of a file's header.
 CARD, VERSION = "bob_recon_plugin.card", "bob_recon_plugin.format"
@@ -560,6 +571,83 @@ def test_unknown_card_fields_are_not_dropped_silently(file):
     changed_card(file, novel=1)
     refuses(file, "unknown fields novel")
     assert "novel" not in {f.name for f in fields(ModelCard)}
+
+
+# --- a new decoder
+
+
+@pytest.fixture
+def colours() -> Iterator[type[Decoder]]:
+    """A decoder that this package does not know: a face of one colour."""
+
+    class Colours(Decoder, name="colours"):
+        first_weight = ("colour.weight", 1)  # of shape (3, d)
+        validation_faces = 2
+
+        def __init__(self, embedding_size: int, side: int):
+            super().__init__()
+            self.embedding_size, self.side, self.image_size = embedding_size, side, (side, side)
+            self.colour = torch.nn.Linear(embedding_size, 3)
+
+        @classmethod
+        def for_faces(cls, embedding_size, image_size, positions, width):
+            return cls(embedding_size, image_size[0])
+
+        def forward(self, embeddings):
+            colours = torch.sigmoid(self.colour(embeddings))
+            return colours[:, :, None, None].expand(-1, -1, self.side, self.side)
+
+    yield Colours
+    del DECODERS["colours"]
+
+
+def test_a_new_class_is_trained_saved_loaded_and_used(colours, tmp_path):
+    dataset = FaceDataset(prepared(tmp_path / "data", 12))
+    preset = presets.get("best", {"batch_size": "2", "sampled": "2", "pixel_share": "0"})
+    plan = Plan("best", preset, decoder="colours", steps=1, every=1, device="cpu")
+    path = train(dataset, tmp_path / "out", plan)
+    decoder, card = load(path)
+    assert type(decoder) is colours
+    assert (card.decoder, card.decoder_parameters) == (
+        "colours",
+        {"embedding_size": 512, "side": 112},
+    )
+    embeddings = dataset.embeddings[:3, 0]
+    faces = FaceReconstructor(path, "arcface-mbf", device="cpu").transform(embeddings)
+    with torch.inference_mode():
+        expected = (255 * decoder(torch.from_numpy(embeddings))).round().byte().numpy()
+    np.testing.assert_array_equal(faces, expected)
+    # on from there, as any other
+    again = Plan("best", preset, decoder="colours", steps=1, every=1, device="cpu", start=path)
+    assert ", started from" in load(train(dataset, tmp_path / "again", again))[1].preset
+
+
+def test_a_new_class_starts_from_the_decoder_of_another_model(colours, tmp_path, monkeypatch):
+    dataset = FaceDataset(prepared(tmp_path / "data", 12))
+    rows = dataset.embeddings[~dataset.validation, 0]
+    monkeypatch.setattr(
+        "bob_recon_plugin.training.start.RecognizerTransformer",
+        lambda name: SimpleNamespace(transform=lambda faces: rows[:, :6] * 2),
+    )
+    source, decoder = colours(6, 112), colours(512, 112)
+    start_from(decoder, save(tmp_path / "s", source, ModelCard("other", 6), "float32"), dataset)
+    mapped = torch.from_numpy(rows @ linear_map(rows, rows[:, :6] * 2))
+    torch.testing.assert_close(decoder(torch.from_numpy(rows)), source(mapped))
+
+
+def test_names_are_those_of_the_files_and_of_the_command():
+    assert all(
+        kind.__module__ == f"bob_recon_plugin.decoders.{name}" for name, kind in DECODERS.items()
+    )
+    options = recon.get_command(None, "train").params
+    (choice,) = (option.type.choices for option in options if option.name == "decoder")
+    assert list(choice) == sorted(DECODERS)
+
+
+def test_a_name_belongs_to_one_class():
+    with pytest.raises(ValueError, match="`name` must be the name of one decoder, got 'linear' of"):
+        type("Other", (Decoder,), {}, name="linear")
+    assert DECODERS["linear"] is LinearDecoder
 
 
 # --- digests

@@ -76,8 +76,8 @@ def _decoders() -> list[str]:
     "--leak",
     type=click.Path(),
     metavar="FILE",
-    help="Python file that says `leak = [...]`, as before `recon` in a chain: the decoder learns "
-    "from templates as an attacker gets them, for instance estimated from protected ones.",
+    help="Python file with `leak = [...]`, as before `recon` in a chain: the decoder learns from "
+    "templates as an attacker gets them, for instance estimated from protected ones.",
 )
 @click.option("--steps", type=click.IntRange(1), help="Length; default: the preset's epochs.")
 @click.option(
@@ -109,7 +109,7 @@ def _decoders() -> list[str]:
 @click.option(
     "--vgg16",
     type=click.Path(),
-    help="Own copy of torchvision's vgg16-397923af.pth, for the perceptual term of tifs2024; "
+    help="Copy of torchvision's vgg16-397923af.pth, for the perceptual term of tifs2024; "
     "without it the file is downloaded (528 MB).",
 )
 @click.option(
@@ -118,7 +118,7 @@ def _decoders() -> list[str]:
     show_default=True,
     help="Which activations the perceptual term compares.",
 )
-@click.option("--force", is_flag=True, help="Forget another training in the output folder.")
+@click.option("--force", is_flag=True, help="Replace another training in the output folder.")
 def train(
     data: tuple[str, ...],
     output: str,
@@ -137,7 +137,7 @@ def train(
 
     DATA are folders of `bob bio recon prepare`, one or several for the same recognition model.
     One face in twenty is held out, and the decoder kept is the best on those. Running the same
-    command again goes on where it stopped. Reconstructions are watched in OUTPUT/samples.
+    command again continues where it stopped. OUTPUT/samples shows reconstructions.
 
     \b
     Synthetic faces, a decoder for arcface-mbf, then the attack with it:
@@ -156,7 +156,7 @@ def train(
         bob bio recon train data --decoder generator -o photographs
 
     \b
-    The loss of the paper, another weight of its identity term:
+    The loss of the paper with another weight of its identity term:
         bob bio recon train data --preset icip2022 --set identity=0.1 -o icip
     """
     from bob_recon_plugin.common.validation import told_to_user

@@ -1,4 +1,4 @@
-"""The recognition model whose gradients train a decoder: the leaked one, another one, or none."""
+"""The judge: the recognition model whose gradients train a decoder, if any."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _BATCH = 256
 class Judge:
     """The model whose gradients train a decoder, or none.
 
-    Of a black box an attacker has embeddings and no gradient: a model of the attacker's own,
-    a proxy, compares each reconstruction with the face itself; or pixels alone do.
+    Of a black box an attacker has embeddings and no gradient. A model of the attacker's own,
+    a proxy, compares each reconstruction with the face itself; without a model only pixels are
+    compared.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class Judge:
         return cls(recognizer.name, identify(transformer).sha256, True)
 
     def check_start(self, checkpoint: Path) -> None:
-        """Refuse a decoder to start from that saw gradients which this judge must not have.
+        """Refuse a decoder to start from that was trained by a model which the attacker lacks.
 
         Raises
         ------
@@ -78,11 +79,11 @@ class Judge:
             raise InputError(
                 f"`start_from` must be a decoder that no gradient of another model than "
                 f"{self.name} trained, got {checkpoint}, trained with those of {seen.name}; start "
-                "from another decoder, or from nothing."
+                "from another decoder, or without one."
             )
 
     def load(self) -> nn.Module | None:
-        """Load the model; None for none. The leaked one is not touched by another judge."""
+        """Load the model; None for none."""
         return None if self.name == NONE else recognizers.load_module(self.name)
 
     def limited(self, preset: Preset, leaks: bool = False) -> Preset:
@@ -102,7 +103,7 @@ class Judge:
         )
 
     def wanted(self, dataset: FaceDataset, folder: Path) -> np.ndarray | None:
-        """What a proxy makes of every face and of its mirror image, kept in the folder.
+        """Embeddings by a proxy of every face and of its mirror image, kept in the folder.
 
         Returns
         -------

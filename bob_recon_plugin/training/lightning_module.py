@@ -51,7 +51,7 @@ class Inversion(pl.LightningModule):
     """
 
     STRETCH = 2.0  #: seconds that the steps between two chances to keep the state take, about
-    strict_loading = False  # checkpoints hold what learns, not the networks that judge
+    strict_loading = False  # checkpoints hold the decoder, without the judge
     minutes = 0.0  # of training until the last validation, set by the log
 
     def __init__(
@@ -89,7 +89,7 @@ class Inversion(pl.LightningModule):
 
     @property
     def goal(self) -> str:
-        """What is best on held-out faces: cosine to the judge's embeddings, or without one SSIM."""
+        """What decides which decoder is best: the judge's "cosine", or "ssim" without a judge."""
         return "ssim" if self.watched is None else "cosine"
 
     def setup(self, stage: str) -> None:
@@ -125,7 +125,8 @@ class Inversion(pl.LightningModule):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Generator, bool]:
         """Draw this process's share of a step.
 
-        Faces, embeddings (more of them), what the judge should see, random numbers.
+        Faces, embeddings (more of them), embeddings wanted by the judge, random numbers, and
+        whether this step has no identity terms.
         """
         preset, rank, world = self.preset, self.global_rank, self.trainer.world_size
         random = generator(self.batches.seed, step, rank)
@@ -197,7 +198,7 @@ class Inversion(pl.LightningModule):
         return (255 * self.result.eval()(embeddings)).round() / 255
 
     def _cosine(self, decoded: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """Cosine of what the judge makes of reconstructions to what it should; NaN without one."""
+        """Cosine of the judge's embeddings to the wanted ones, shape (n,); NaN without a judge."""
         if self.watched is None:
             return torch.full((len(decoded),), torch.nan)
         return F.cosine_similarity(self.watched(255 * decoded), wanted)
@@ -207,7 +208,7 @@ class Inversion(pl.LightningModule):
         self.decoder.eval()
 
     def on_validation_model_train(self) -> None:
-        """Set the decoder alone back to training: the average and the judges never train."""
+        """Set the decoder alone back to training: the average and the judge never train."""
         self.decoder.train()
 
     def on_train_start(self) -> None:
@@ -216,7 +217,7 @@ class Inversion(pl.LightningModule):
             self.average.eval()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the recogniser and the perceptual network out of the file."""
+        """Leave the judge and the perceptual network out of the file."""
         kept = {
             name: tensor
             for name, tensor in checkpoint["state_dict"].items()

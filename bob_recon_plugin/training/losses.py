@@ -47,7 +47,7 @@ def identity(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def identity_cosine(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """``1 - cosine`` between embeddings, averaged: what a cosine comparator judges."""
+    """``1 - cosine`` between embeddings, averaged: what a cosine comparator measures."""
     check_pair(embeddings, targets, 2, "`embeddings` and `targets`")
     return 1 - F.cosine_similarity(embeddings, targets).mean()
 
@@ -108,7 +108,7 @@ class Perceptual(nn.Module):
     weights : {"imagenet", None}, Path or mapping
         "imagenet": torchvision's ``VGG16_Weights.IMAGENET1K_V1``, downloaded (528 MB) now, or
         read from ``$TORCH_HOME/hub/checkpoints/vgg16-397923af.pth`` when it is there.
-        A Path: an own copy of that file. None: random, for tests. A state dict of
+        A Path: a copy of that file. None: random, for tests. A state dict of
         torchvision's ``vgg16().features``.
     layers : sequence of str
         Names such as "relu3_3": the third activation of the third block.
@@ -246,7 +246,7 @@ class Loss(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Loss:
-        """Stay in evaluation mode: the networks inside judge, they do not learn."""
+        """Stay in evaluation mode: the networks inside are constants."""
         return super().train(False)
 
     def forward(
@@ -255,9 +255,9 @@ class Loss(nn.Module):
         targets: torch.Tensor,
         target_embeddings: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Judge a batch of reconstructions.
+        """Compute the terms for a batch of reconstructions.
 
-        The recogniser sees ``faces`` only: embeddings of real images are
+        The recognition model sees ``faces`` only: embeddings of real images are
         stored, and computing them again would double its work.
 
         Parameters
@@ -266,7 +266,7 @@ class Loss(nn.Module):
             Reconstructions, RGB, [0, 1].
         targets : Tensor of shape (m, 3, H, W), m <= n
             Real images of the first m reconstructions. Faces beyond them were
-            made from embeddings that have no image; the identity terms judge them alone.
+            made from embeddings that have no image; only the identity terms use them.
         target_embeddings : Tensor of shape (n, d) or None
             The embeddings that the faces were made from. Without an identity
             term they are not used, and m must be n.

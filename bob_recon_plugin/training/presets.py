@@ -1,4 +1,4 @@
-"""Presets: everything that decides a training, besides faces, decoder and seed."""
+"""Presets: what decides a training, besides faces, decoder and seed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Preset:
     mirror : bool
         Show faces mirrored, with the stored embedding of the mirrored face, half of the time.
     jitter : bool
-        The recogniser sees reconstructions shifted by up to two pixels, mirrored
+        The judge sees reconstructions shifted by up to two pixels, mirrored
         half of the time, with noise of 0.01.
     ema : float
         Decay a step of the averaged weights, which are the result; 0: no average.
@@ -119,8 +119,8 @@ def _cosine(progress: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * progress)
 
 
-#: ``icip2022`` and ``tifs2024`` are the published trainings (whether the second took 200 epochs
-#: is uncertain), ``best`` is ours, and so is ``prior``, of the generator prior.
+#: ``icip2022`` and ``tifs2024`` are the published trainings (the 200 epochs of the second are
+#: uncertain); ``best`` and, for the generator prior, ``prior`` are ours.
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "icip2022": Preset(weights=losses.PRESETS["icip2022"], epochs=100, halve_every=10),
@@ -156,7 +156,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 
 def get(name: str, settings: Mapping[str, str] | None = None) -> Preset:
-    """Return a preset, some of its fields set otherwise.
+    """Return a preset with some of its fields changed.
 
     Parameters
     ----------

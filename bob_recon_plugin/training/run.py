@@ -1,4 +1,4 @@
-"""Train a decoder on prepared faces: from the datasets' folders to a decoder with its card."""
+"""Train a decoder on prepared faces, and write it with its card."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Plan:
         Decoder to start from.
     judge : str or None
         Recognition model whose gradients train the decoder, "none" for no model's; None: the
-        one of the data, which the attacker then knows inside and out.
+        one of the data, which the attacker then holds.
     device : str
         "auto", "cpu", "cuda".
     devices : int
@@ -67,7 +67,7 @@ class Plan:
     precision : str
         Lightning's; "auto": bfloat16 mixed on a GPU that has it, float32 elsewhere.
     vgg16 : Path or None
-        Own copy of torchvision's weights for the perceptual term; None: downloaded.
+        Copy of torchvision's weights for the perceptual term; None: downloaded.
     vgg16_layers : tuple of str
         Of :class:`~bob_recon_plugin.training.losses.Perceptual`.
     decoder : str
@@ -109,7 +109,7 @@ class Plan:
 
 
 def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -> Path:
-    """Train to the end, or go on where an earlier run of the same plan stopped.
+    """Train to the end, or continue an earlier run of the same plan.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
         (the state), ``log.csv``, ``samples/*.png``, ``tensorboard/``.
     plan : Plan
     force : bool
-        Forget what another training left in the folder.
+        Replace what another training left in the folder.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
     StaleOutputError
         When the folder holds another training.
     FileNotFoundError, ValueError
-        Before the training starts, for what is missing or does not fit.
+        Before the training starts, for missing files and wrong parameters.
     """
     DECODERS[plan.decoder].check_installed()
     judge = Judge.of(plan.judge, dataset)
@@ -185,7 +185,7 @@ def fit(
     alpha : float
         Ridge penalty a face.
     force : bool
-        Forget what another training left in the folder.
+        Replace what another training left in the folder.
 
     Returns
     -------
@@ -209,7 +209,7 @@ def _kept(output: Path) -> list[Path]:
 
 
 def _check_recognizer(dataset: FaceDataset) -> None:
-    """The stored embeddings and the network of the identity term must be one model."""
+    """Stored embeddings and the judge must be one model."""
     about = recognizers.get(dataset.about.recognizer)
     if about.sha256 is not None and about.sha256 != dataset.about.recognizer_sha256:
         raise InputError(
