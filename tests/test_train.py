@@ -518,7 +518,7 @@ def test_a_training_behind_a_leak_is_one_of_its_own(dataset, tmp_path):
     [
         (None, "`leak` must be an existing file"),
         ("other = 1", "`leak` must be defined in"),
-        ("leak = 3", "`leak` must be a list of transformers, got 3"),
+        ("leak = 3", "`leak` must be a list of template steps, got 3"),
     ],
 )
 def test_a_file_without_a_leak_is_told(text, message, data, tmp_path):

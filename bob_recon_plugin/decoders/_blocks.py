@@ -125,11 +125,15 @@ class FoldedBlocks(_BlockNetwork):
         trained: Any = copy.deepcopy(decoder).eval().requires_grad_(False)
         for parent in list(trained.modules()):
             for name, child in list(parent.named_children()):
-                if isinstance(child, nn.Sequential) and isinstance(child[1], nn.BatchNorm2d):
+                if isinstance(child, nn.Sequential) and _is_normalised(child):
                     setattr(parent, name, folded(child))
         trained.blocks[0].deconv[0] = _FromOnePixel(trained.blocks[0].deconv[0])
         self.blocks, self.head = trained.blocks, trained.head
         self.eval().to(memory_format=torch.channels_last)
+
+
+def _is_normalised(layers: nn.Sequential) -> bool:
+    return len(layers) == 3 and isinstance(layers[1], nn.BatchNorm2d)
 
 
 def folded(layers: Any) -> nn.Sequential:

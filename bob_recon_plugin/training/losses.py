@@ -305,10 +305,6 @@ class Loss(nn.Module):
             for name in self._identity_terms
         }
 
-    def extra_repr(self) -> str:
-        """Show the weights."""
-        return " + ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
-
 
 def _check_weights(weights: Mapping[str, float]) -> None:
     for name, weight in weights.items():
