@@ -196,7 +196,7 @@ def test_a_database_of_several_images_a_template_is_refused(lfw, monkeypatch):
 
 
 def a_card(preset: str, **more) -> ModelCard:
-    data = "3331 faces, 175 held out; faces of nobody"
+    data = "3331 faces, 175 held out; synthetic faces"
     return ModelCard(NAME, 512, preset=preset, training_data=data, **more)
 
 
@@ -205,12 +205,12 @@ def described(name: str, **settings: str) -> str:
 
 
 def test_a_training_is_read_from_card_and_log(tmp_path):
-    preset = f"best, step 300 of 1000: {described('best', nobody='24', mae='2')}"
+    preset = f"best, step 300 of 1000: {described('best', sampled='24', mae='2')}"
     log = "step,images_per_second\n100,40\n300,20\n500,20\n"
     (tmp_path / "log.csv").write_text(log)
     found = training_facts.read_training(tmp_path / "decoder.safetensors", a_card(preset))
-    assert found.preset == "best (nobody=24, mae=2)"
-    assert (found.data, found.faces) == ("faces of nobody", 3331)
+    assert found.preset == "best (sampled=24, mae=2)"
+    assert (found.data, found.faces) == ("synthetic faces", 3331)
     assert (found.step, found.steps, found.images) == (300, 1000, 300 * 40)
     # the first 100 steps, on pixels alone, show 16 + 24 faces, the others 16
     assert found.epochs == pytest.approx((100 * 40 + 200 * 16) / 3331)
@@ -503,7 +503,7 @@ def test_the_plain_loop_learns(data, tmp_path):
     torch.manual_seed(0)
     images = training.write_pictures(str(data), tmp_path / "pictures")
     assert len(list(images.iterdir())) == 12
-    settings = {"batch_size": "4", "nobody": "0", "mirror": "false", "ema": "0"}
+    settings = {"batch_size": "4", "sampled": "0", "mirror": "false", "ema": "0"}
     loop = steps(Job(str(data), "best", settings, 0.05, "cpu", 0, str(images)))
     losses = [float(next(loop)) for _ in range(8)]
     assert np.mean(losses[-3:]) < np.mean(losses[:3]) - 0.01
@@ -512,7 +512,7 @@ def test_the_plain_loop_learns(data, tmp_path):
 @pytest.mark.slow
 def test_both_train_in_turns_and_parts_are_timed(data, tmp_path):
     turns = ["--width", "0.05", "--repeat", "1", "--steps", "2", "--device", "cpu"]
-    batch = ["--set", "batch_size=3", "--set", "nobody=1"]
+    batch = ["--set", "batch_size=3", "--set", "sampled=1"]
     writes = ["--json", str(tmp_path / "laps.json")]
     done = CliRunner().invoke(training.training, [str(data), *turns, *batch, *writes])
     assert done.exit_code == 0, f"{done.output}\n{done.exception!r}"
@@ -688,7 +688,7 @@ def test_the_ablation_keeps_the_reconstructions_of_a_step_and_reads_back_what_it
         ablation.main(arguments)
         printed = capsys.readouterr().out
         assert (
-            "| preset | cosine, held-out faces | cosine, nobody | cosine, held-out faces of the"
+            "| preset | cosine, held-out faces | cosine, sampled embeddings | cosine, held-out"
             in printed
         )
         table = [line.split(" | ") for line in printed.splitlines() if line.startswith("| `")]

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import pickle
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from importlib.metadata import version
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,18 +21,28 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import Ridge
 
+from bob_recon_plugin.cli import recon
 from bob_recon_plugin.common.files import sha256
 from bob_recon_plugin.decoders import (
     DECODERS,
+    Decoder,
     DSCasConv,
     LinearDecoder,
     ModelCard,
-    for_inference,
     load,
     read_card,
     save,
 )
-from bob_recon_plugin.decoders.checkpoint import _CARD_KEY, _VERSION_KEY
+from bob_recon_plugin.faces.dataset import FaceDataset
+from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
+from bob_recon_plugin.training import presets
+from bob_recon_plugin.training.adapt import linear_map
+from bob_recon_plugin.training.run import Plan, train
+from bob_recon_plugin.training.start import start_from
+from tests.faces import prepared
+
+#: Entries of a file's header.
+CARD, VERSION = "bob_recon_plugin.card", "bob_recon_plugin.format"
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -234,7 +246,7 @@ def uneven(**parameters) -> DSCasConv:
 @pytest.mark.parametrize("n", [1, 64])
 def test_the_form_for_inference_draws_the_same_faces(n, side):
     decoder, x = uneven(output_size=side), torch.randn(n, 6)
-    fast = for_inference(decoder)
+    fast = decoder.for_inference()
     assert (fast.image_size, fast.embedding_size) == ((side, side), 6)
     faces = decoder(x)
     assert faces.std() > 0.05
@@ -244,7 +256,7 @@ def test_the_form_for_inference_draws_the_same_faces(n, side):
 
 def test_every_normalisation_is_folded_exactly():
     decoder, x = uneven().double(), torch.randn(2, 6).double()
-    fast = for_inference(decoder)
+    fast = decoder.for_inference()
     kinds = [[type(layer) for layer in network.modules()] for network in (decoder, fast)]
     assert [found.count(torch.nn.BatchNorm2d) for found in kinds] == [24, 0]
     torch.testing.assert_close(fast(x), decoder(x), rtol=0, atol=1e-12)
@@ -253,7 +265,7 @@ def test_every_normalisation_is_folded_exactly():
 def test_the_decoder_itself_stays_as_it_is():
     decoder, x = uneven().requires_grad_(True).train(), torch.randn(4, 6)
     before = {name: value.clone() for name, value in decoder.state_dict().items()}
-    fast = for_inference(decoder)
+    fast = decoder.for_inference()
     faces = fast(x.requires_grad_(True))
     assert not fast.training
     assert decoder.training
@@ -268,20 +280,20 @@ def test_the_decoder_itself_stays_as_it_is():
 
 
 def test_other_decoders_have_no_other_form():
-    linear, fast = LinearDecoder(6, (4, 4)), for_inference(uneven())
-    assert for_inference(linear) is linear
-    assert for_inference(fast) is fast
+    linear, fast = LinearDecoder(6, (4, 4)), uneven().for_inference()
+    assert linear.for_inference() is linear
+    assert fast.for_inference() is fast
 
 
 def test_the_form_for_inference_goes_into_no_file(tmp_path, card):
-    with pytest.raises(TypeError, match=r"`decoder` must be one of DSCasConv, .*, got F"):
-        save(tmp_path / "d", for_inference(uneven()), card)
+    with pytest.raises(TypeError, match=r"`decoder` must be one of .*, got FoldedBlocks; save"):
+        save(tmp_path / "d", uneven().for_inference(), card)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_form_for_inference_refuses_other_shapes():
     with pytest.raises(ValueError, match=r"`embeddings` must have shape \(n, 6\), got \(2, 5\)"):
-        for_inference(uneven())(torch.zeros(2, 5))
+        uneven().for_inference()(torch.zeros(2, 5))
 
 
 # --- card
@@ -414,7 +426,7 @@ def test_save_refuses_a_card_of_another_decoder(tmp_path, small, card, change, m
 
 
 def test_save_refuses_unknown_modules_types_and_nan(tmp_path, small, card):
-    with pytest.raises(TypeError, match=r"`decoder` must be one of DSCasConv, NbNet, .*, got"):
+    with pytest.raises(TypeError, match=r"`decoder` must be one of .*, NbNet, got DataParallel"):
         save(tmp_path / "d", torch.nn.DataParallel(small), card)
     with pytest.raises(ValueError, match="`dtype` must be one of 'float16', 'float32'"):
         save(tmp_path / "d", small, card, "int8")
@@ -498,29 +510,29 @@ def test_truncated_files(file, kept):
 
 
 def test_files_without_a_card(file):
-    rewrite(file, **{_CARD_KEY: None})
-    refuses(file, "must carry a model card, got .* which has none")
+    rewrite(file, **{CARD: None})
+    refuses(file, "must carry a card of its kind, got .* which has none; give")
 
 
 def test_files_of_another_version(file):
-    rewrite(file, **{_VERSION_KEY: "99"})
+    rewrite(file, **{VERSION: "99"})
     refuses(file, "must have format version 1, got 99 in")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "{}", '{"recognizer": "a"}', '{"wrong": 1}', "null"])
 def test_damaged_cards(file, text):
-    rewrite(file, **{_CARD_KEY: text})
+    rewrite(file, **{CARD: text})
     refuses(file, "`checkpoint` must carry a readable card")
 
 
 def changed_card(path, **changes):
     values = json.loads(read_card(path).to_json())
-    rewrite(path, **{_CARD_KEY: json.dumps({**values, **changes})})
+    rewrite(path, **{CARD: json.dumps({**values, **changes})})
 
 
 def test_unknown_decoders(file):
     changed_card(file, decoder="gan")
-    refuses(file, "one of the decoders dscasconv, nbnet, linear, generator, got 'gan' in")
+    refuses(file, "one of the decoders dscasconv, generator, linear, nbnet, got 'gan' in")
 
 
 @pytest.mark.parametrize(
@@ -559,6 +571,83 @@ def test_unknown_card_fields_are_not_dropped_silently(file):
     changed_card(file, novel=1)
     refuses(file, "unknown fields novel")
     assert "novel" not in {f.name for f in fields(ModelCard)}
+
+
+# --- a new decoder
+
+
+@pytest.fixture
+def colours() -> Iterator[type[Decoder]]:
+    """A decoder that this package does not know: a face of one colour."""
+
+    class Colours(Decoder, name="colours"):
+        first_weight = ("colour.weight", 1)  # of shape (3, d)
+        validation_faces = 2
+
+        def __init__(self, embedding_size: int, side: int):
+            super().__init__()
+            self.embedding_size, self.side, self.image_size = embedding_size, side, (side, side)
+            self.colour = torch.nn.Linear(embedding_size, 3)
+
+        @classmethod
+        def for_faces(cls, embedding_size, image_size, positions, width):
+            return cls(embedding_size, image_size[0])
+
+        def forward(self, embeddings):
+            colours = torch.sigmoid(self.colour(embeddings))
+            return colours[:, :, None, None].expand(-1, -1, self.side, self.side)
+
+    yield Colours
+    del DECODERS["colours"]
+
+
+def test_a_new_class_is_trained_saved_loaded_and_used(colours, tmp_path):
+    dataset = FaceDataset(prepared(tmp_path / "data", 12))
+    preset = presets.get("best", {"batch_size": "2", "sampled": "2", "pixel_share": "0"})
+    plan = Plan("best", preset, decoder="colours", steps=1, every=1, device="cpu")
+    path = train(dataset, tmp_path / "out", plan)
+    decoder, card = load(path)
+    assert type(decoder) is colours
+    assert (card.decoder, card.decoder_parameters) == (
+        "colours",
+        {"embedding_size": 512, "side": 112},
+    )
+    embeddings = dataset.embeddings[:3, 0]
+    faces = FaceReconstructor(path, "arcface-mbf", device="cpu").transform(embeddings)
+    with torch.inference_mode():
+        expected = (255 * decoder(torch.from_numpy(embeddings))).round().byte().numpy()
+    np.testing.assert_array_equal(faces, expected)
+    # on from there, as any other
+    again = Plan("best", preset, decoder="colours", steps=1, every=1, device="cpu", start=path)
+    assert ", started from" in load(train(dataset, tmp_path / "again", again))[1].preset
+
+
+def test_a_new_class_starts_from_the_decoder_of_another_model(colours, tmp_path, monkeypatch):
+    dataset = FaceDataset(prepared(tmp_path / "data", 12))
+    rows = dataset.embeddings[~dataset.validation, 0]
+    monkeypatch.setattr(
+        "bob_recon_plugin.training.start.RecognizerTransformer",
+        lambda name: SimpleNamespace(transform=lambda faces: rows[:, :6] * 2),
+    )
+    source, decoder = colours(6, 112), colours(512, 112)
+    start_from(decoder, save(tmp_path / "s", source, ModelCard("other", 6), "float32"), dataset)
+    mapped = torch.from_numpy(rows @ linear_map(rows, rows[:, :6] * 2))
+    torch.testing.assert_close(decoder(torch.from_numpy(rows)), source(mapped))
+
+
+def test_names_are_those_of_the_files_and_of_the_command():
+    assert all(
+        kind.__module__ == f"bob_recon_plugin.decoders.{name}" for name, kind in DECODERS.items()
+    )
+    options = recon.get_command(None, "train").params
+    (choice,) = (option.type.choices for option in options if option.name == "decoder")
+    assert list(choice) == sorted(DECODERS)
+
+
+def test_a_name_belongs_to_one_class():
+    with pytest.raises(ValueError, match="`name` must be the name of one decoder, got 'linear' of"):
+        type("Other", (Decoder,), {}, name="linear")
+    assert DECODERS["linear"] is LinearDecoder
 
 
 # --- digests

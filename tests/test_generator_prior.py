@@ -25,12 +25,12 @@ from bob_recon_plugin.decoders import (
     LinearDecoder,
     MobileStyleGAN,
     ModelCard,
-    generator_prior,
+    generator,
     load,
-    mobilestylegan,
     save,
+    shared_generator,
 )
-from bob_recon_plugin.decoders.mobilestylegan import LAYERS, STYLE_SIZE, upsampled
+from bob_recon_plugin.decoders._mobilestylegan import LAYERS, STYLE_SIZE, upsampled
 from bob_recon_plugin.faces.dataset import FaceDataset
 from bob_recon_plugin.images import INSIGHTFACE_EYES
 from bob_recon_plugin.images.crop import EyeCropper
@@ -39,7 +39,6 @@ from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.inversion.refinement import RefinedReconstructor
 from bob_recon_plugin.recognizers import bob_pipeline
 from bob_recon_plugin.training import presets
-from bob_recon_plugin.training import run as training
 from bob_recon_plugin.training.run import Plan, train
 from tests.faces import DEMO, prepared
 
@@ -92,8 +91,7 @@ class Drawn(nn.Module):
 def drawn(monkeypatch) -> Drawn:
     """Take the place of the generator."""
     made = Drawn()
-    monkeypatch.setattr(generator_prior, "shared_generator", lambda device: made)
-    monkeypatch.setattr(training, "shared_generator", lambda device: made)
+    monkeypatch.setattr(generator, "shared_generator", lambda device: made)
     return made
 
 
@@ -180,7 +178,7 @@ def test_memory_holds_few_faces_and_the_batch_changes_nothing(drawn):
 
 def test_gradients_are_those_of_drawing_all_at_once(drawn):
     decoder, x = moved(GeneratorPrior(SIZE)).train(), torch.randn(5, SIZE)
-    decoder.draft = False
+    decoder.drafts = False
     decoder(x).square().mean().backward()
     found = [p.grad.clone() for p in decoder.parameters()]
     decoder.zero_grad()
@@ -197,7 +195,7 @@ def test_drafts_are_drawn_in_training_alone(drawn):
     assert (drawn.drafts, drawn.finished) == (0, 2)
     decoder.train()(x)
     assert (drawn.drafts, drawn.finished) == (2, 2)
-    decoder.draft = False
+    decoder.drafts = False
     decoder(x)
     assert drawn.drafts == 2
 
@@ -344,7 +342,7 @@ def test_the_command_takes_its_own_preset(drawn, tmp_path):
 
 def test_a_start_of_another_recogniser_is_refused(drawn, dataset, tmp_path):
     path = save(tmp_path / "o.safetensors", GeneratorPrior(), ModelCard("other", 512))
-    with pytest.raises(ValueError, match="must be a generator prior of arcface-mbf, got one of ot"):
+    with pytest.raises(ValueError, match="a generator decoder of arcface-mbf, got one of other"):
         train(dataset, tmp_path / "out", plan(start=path))
 
 
@@ -375,20 +373,22 @@ def test_haar_bands_are_joined_as_their_inverse_splits_them():
 def test_a_missing_package_is_told_before_any_work(monkeypatch, dataset, tmp_path):
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        mobilestylegan.importlib.util,
-        "find_spec",
-        lambda n: None if n == "random_face" else real(n),
+        "importlib.util.find_spec", lambda n, *more: None if n == "random_face" else real(n, *more)
     )
-    mobilestylegan.shared_generator.cache_clear()
+    shared_generator.cache_clear()
     with pytest.raises(FileNotFoundError, match="got no package `random_face`; run `pip install"):
         train(dataset, tmp_path / "out", plan())
     assert not (tmp_path / "out").exists()
 
 
 def test_files_of_another_network_are_refused(monkeypatch, tmp_path):
-    for name in mobilestylegan._SHA256:
-        (tmp_path / name).write_bytes(b"other weights")
-    monkeypatch.setattr(mobilestylegan, "generator_folder", lambda: tmp_path)
+    (tmp_path / "random_face" / "data").mkdir(parents=True)
+    (tmp_path / "random_face" / "__init__.py").touch()
+    for name in ("MappingNetwork", "SynthesisNetwork"):
+        for kind in ("xml", "bin"):
+            path = tmp_path / "random_face" / "data" / f"{name}.{kind}"
+            path.write_bytes(b"other weights")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
         ValueError, match=r"must be the one of random-face 2021\.7\.21\.1, got another"
     ):
@@ -398,11 +398,11 @@ def test_files_of_another_network_are_refused(monkeypatch, tmp_path):
 @needs_generator
 def test_its_faces_are_those_of_openvino():
     noise = np.random.default_rng(0).standard_normal((1, STYLE_SIZE)).astype(np.float32)
-    generator = mobilestylegan.shared_generator("cpu")
+    network = shared_generator("cpu")
     with torch.inference_mode():
-        style = generator.styles(torch.from_numpy(noise))
-        face = generator(style)[0]
-        medium = generator.medium(style)[0]
+        style = network.styles(torch.from_numpy(noise))
+        face = network(style)[0]
+        medium = network.medium(style)[0]
     np.testing.assert_allclose(style[0, :4], STYLE, atol=1e-4)
     np.testing.assert_allclose(face[:, 500, 300:700:200].flatten(), PIXELS, atol=3e-4)
     torch.testing.assert_close(medium, F.avg_pool2d(face, 2), atol=1e-4, rtol=0)
@@ -410,10 +410,10 @@ def test_its_faces_are_those_of_openvino():
 
 @needs_generator
 def test_styles_drawn_by_mean_and_factor_are_as_various_as_its_own():
-    generator = mobilestylegan.shared_generator("cpu")
+    network = shared_generator("cpu")
     with torch.no_grad():
-        own = generator.styles(torch.randn(3000, STYLE_SIZE))
-    drawn = generator.mean + torch.randn(3000, STYLE_SIZE) @ generator.factor.T
+        own = network.styles(torch.randn(3000, STYLE_SIZE))
+    drawn = network.mean + torch.randn(3000, STYLE_SIZE) @ network.factor.T
     assert (own.mean(0) - drawn.mean(0)).abs().max() < 0.25
     torch.testing.assert_close(own.var(0).sum(), drawn.var(0).sum(), rtol=0.05, atol=0)
 
@@ -421,15 +421,15 @@ def test_styles_drawn_by_mean_and_factor_are_as_various_as_its_own():
 @needs_generator
 @pytest.mark.slow
 def test_drafts_are_near_finished_faces():
-    generator = mobilestylegan.shared_generator("cpu")
+    network = shared_generator("cpu")
     with torch.inference_mode():
         noise = torch.randn(4, STYLE_SIZE, generator=torch.Generator().manual_seed(5))
-        styles = generator.styles(noise)
-        draft, finished = generator.draft(styles), F.avg_pool2d(generator.medium(styles), 2)
+        styles = network.styles(noise)
+        draft, finished = network.draft(styles), F.avg_pool2d(network.medium(styles), 2)
     left = (draft - finished).square().mean() / (finished - finished.mean(0)).square().mean()
     assert left < 0.25
     # what was fitted without gradients serves calls with them
     style = styles[:1].clone().requires_grad_()
-    generator.draft(style).mean().backward()
+    network.draft(style).mean().backward()
     assert style.grad is not None
     assert style.grad.abs().sum() > 0

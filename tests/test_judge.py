@@ -9,8 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from bob_recon_plugin import recognizers
-from bob_recon_plugin.decoders import ModelCard, read_card, save
-from bob_recon_plugin.decoders.dscasconv import DSCasConv
+from bob_recon_plugin.decoders import DSCasConv, ModelCard, read_card, save
 from bob_recon_plugin.faces.dataset import FaceDataset
 from bob_recon_plugin.recognizers import RecognizerTransformer
 from bob_recon_plugin.training import presets
@@ -18,7 +17,7 @@ from bob_recon_plugin.training.judge import FILE_NAME, Judge
 from bob_recon_plugin.training.run import Plan, train
 from tests.faces import prepared
 
-SMALL = {"batch_size": "3", "nobody": "2", "warmup_steps": "1", "pixel_share": "0.25"}
+SMALL = {"batch_size": "3", "sampled": "2", "warmup_steps": "1", "pixel_share": "0.25"}
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +68,12 @@ def test_a_proxy_trains_without_the_leaked_model(dataset, tmp_path, monkeypatch)
     assert loaded == ["arcface-mbf"]
     assert card.recognizer == "vendor"
     assert card.embedding_size == 6
-    assert card.judged_by() == ("arcface-mbf", recognizers.get("arcface-mbf").sha256)
-    assert "'nobody': 0" in card.preset
+    judge = recognizers.get("arcface-mbf")
+    assert card.judged_by() == recognizers.Identity(judge.name, judge.sha256)
+    assert "'sampled': 0" in card.preset
     assert "'batch_size': 5" in card.preset
     assert "held-out faces: cosine" in card.metrics
-    assert "held-out faces: nobody" not in card.metrics
+    assert "sampled embeddings: cosine" not in card.metrics
 
 
 def test_what_a_proxy_wants_are_its_own_embeddings_of_the_faces(dataset, tmp_path):
@@ -125,7 +125,7 @@ def test_a_judge_of_another_crop_is_refused(dataset):
 
 def test_an_unknown_judge_is_refused(dataset):
     with pytest.raises(ValueError, match="`recognizer` must be one of"):
-        Judge.of("nobody", dataset)
+        Judge.of("unknown", dataset)
 
 
 def test_the_command_names_a_judge(dataset, tmp_path):

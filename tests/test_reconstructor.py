@@ -134,8 +134,8 @@ def test_faces_are_those_of_the_network_in_the_file(checkpoint, batch_size):
 
 def test_the_fastest_form_decodes(checkpoint):
     network, _ = reconstructor.shared_decoder(checkpoint, "cpu")
-    assert decoders.for_inference(network) is network
-    assert isinstance(network, DSCasConv)
+    assert network.for_inference() is network
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
 
 
 # --- the scikit-learn contract

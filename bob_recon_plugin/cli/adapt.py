@@ -38,9 +38,9 @@ def adapt(source: str, target: str, n: int | None, output: str, seed: int) -> No
 
     \b
     Examples:
-        bob bio recon prepare nobody -r edgeface-s -o nobody-edgeface
-        bob bio recon prepare nobody -r arcface-mbf -o nobody-mbf
-        bob bio recon adapt nobody-edgeface nobody-mbf -n 1000 -o adapter.safetensors
+        bob bio recon prepare synthetic -r edgeface-s -o synthetic-edgeface
+        bob bio recon prepare synthetic -r arcface-mbf -o synthetic-mbf
+        bob bio recon adapt synthetic-edgeface synthetic-mbf -n 1000 -o adapter.safetensors
     """
     from bob_recon_plugin.common.validation import told_to_user
     from bob_recon_plugin.faces.dataset import FaceDataset

@@ -1,4 +1,4 @@
-"""``bob bio recon synthesize``: faces of people who do not exist."""
+"""``bob bio recon synthesize``: synthetic faces."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ._stoppable import Stoppable
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Face i hangs on the seed and i alone.",
+    help="Face i depends on the seed and i alone.",
 )
 @click.option(
     "--psi",
     type=click.FloatRange(0, 2, min_open=True),
     default=0.85,
     show_default=True,
-    help="Distance from the average face: at 1 as the generator was trained, below it more alike "
-    "and with fewer faults.",
+    help="Distance from the average face: at 1 as the generator was trained; below 1 faces are "
+    "more alike and have fewer faults.",
 )
 @click.option(
     "--recognizer",
@@ -34,29 +34,28 @@ from ._stoppable import Stoppable
     default="arcface-mbf",
     show_default=True,
     metavar="NAME",
-    help="Recognition model for whose size and eye positions the faces are cut.",
+    help="Recognition model for whose size and eye positions the faces are cropped.",
 )
 def synthesize(n: int, output: str, seed: int, psi: float, recognizer: str) -> None:
-    """Draw aligned faces of people who do not exist, for `bob bio recon prepare`.
+    """Draw aligned synthetic faces, for `bob bio recon prepare`.
 
-    They come from MobileStyleGAN, trained on FFHQ, in the package random-face, and take about a
-    second each and core. The same command again goes on where a stopped one was, and a larger -n
-    adds faces. The generator needs two packages:
+    They come from MobileStyleGAN, trained on FFHQ, and take about half a second of a core each.
+    The same command again continues a run that was stopped, and a larger -n adds faces. The
+    generator is in a package, of which only the weights are used:
 
     \b
-        pip install openvino
         pip install --no-deps random-face==2021.7.21.1
 
     They are less diverse than real faces. As FFHQ, they are licensed CC BY-NC-SA 4.0.
 
     \b
     Examples:
-        bob bio recon synthesize -n 10000 -o nobody
-        bob bio recon prepare nobody -r arcface-mbf -o nobody-mbf
+        bob bio recon synthesize -n 10000 -o synthetic
+        bob bio recon prepare synthetic -r arcface-mbf -o synthetic-mbf
     """
     from bob_recon_plugin.common.validation import told_to_user
     from bob_recon_plugin.faces.synthesize import synthesize as draw
 
     with told_to_user():
         drawn = draw(n, output, seed=seed, psi=psi, recognizer=recognizer)
-    click.echo(f"{output}: {n} faces, {drawn} of them drawn now.")
+    click.echo(f"{output}: {n} faces, {drawn} of them new.")

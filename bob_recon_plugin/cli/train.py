@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import pkgutil
+from pathlib import Path
+
 import click
 
 from . import _options
 from ._stoppable import Stoppable
+
+_DECODERS = Path(__file__).parents[1] / "decoders"
+
+
+def _decoders() -> list[str]:
+    """Names of the decoders: those of their files, none of which is loaded."""
+    names = (module.name for module in pkgutil.iter_modules([str(_DECODERS)]))
+    return sorted(name for name in names if not name.startswith("_"))
 
 
 @click.command(
@@ -19,26 +30,26 @@ from ._stoppable import Stoppable
 @click.option(
     "--preset",
     type=click.Choice(["icip2022", "tifs2024", "best", "prior"]),
-    help="Losses, rates, batches. Default: best, and prior for --decoder generator.",
+    help="Losses, rates, batches. Default: that of the decoder, best or, for generator, prior.",
 )
 @click.option(
     "--set",
     "settings",
     multiple=True,
-    callback=_options.pairs_like("NAME=VALUE", "; as in --set nobody=8"),
+    callback=_options.pairs_like("NAME=VALUE", "; as in --set sampled=8"),
     metavar="NAME=VALUE",
-    help="Set one part of the preset otherwise: a field (batch_size, epochs, learning_rate, "
-    "beta2, halve_every, warmup_steps, nobody, pixel_share, mirror, jitter, ema, departure, "
+    help="Change one part of the preset: a field (batch_size, epochs, learning_rate, "
+    "beta2, halve_every, warmup_steps, sampled, pixel_share, mirror, jitter, ema, departure, "
     "draft_share) or the weight of a loss term (mse, mae, dssim, perceptual, identity, "
     "identity_cosine; 0 takes it out).",
 )
 @click.option(
     "--decoder",
-    type=click.Choice(["dscasconv", "nbnet", "generator", "linear"]),
+    type=click.Choice(_decoders()),
     default="dscasconv",
     show_default=True,
-    help="The network of the paper, an earlier one to compare with (NbNet), styles of a generator "
-    "of photographs (needs the package random-face), or the closed-form linear baseline (seconds).",
+    help="dscasconv: the network of the paper. nbnet: an earlier one. generator: photographs, by a "
+    "generator of faces (needs the package random-face). linear: the closed-form baseline.",
 )
 @click.option(
     "--width",
@@ -65,8 +76,8 @@ from ._stoppable import Stoppable
     "--leak",
     type=click.Path(),
     metavar="FILE",
-    help="Python file that says `leak = [...]`, as before `recon` in a chain: the decoder learns "
-    "from templates as an attacker gets them, for instance estimated from protected ones.",
+    help="Python file with `leak = [...]`, as before `recon` in a chain: the decoder learns from "
+    "templates as an attacker gets them, for instance estimated from protected ones.",
 )
 @click.option("--steps", type=click.IntRange(1), help="Length; default: the preset's epochs.")
 @click.option(
@@ -98,7 +109,7 @@ from ._stoppable import Stoppable
 @click.option(
     "--vgg16",
     type=click.Path(),
-    help="Own copy of torchvision's vgg16-397923af.pth, for the perceptual term of tifs2024; "
+    help="Copy of torchvision's vgg16-397923af.pth, for the perceptual term of tifs2024; "
     "without it the file is downloaded (528 MB).",
 )
 @click.option(
@@ -107,7 +118,7 @@ from ._stoppable import Stoppable
     show_default=True,
     help="Which activations the perceptual term compares.",
 )
-@click.option("--force", is_flag=True, help="Forget another training in the output folder.")
+@click.option("--force", is_flag=True, help="Replace another training in the output folder.")
 def train(
     data: tuple[str, ...],
     output: str,
@@ -126,10 +137,10 @@ def train(
 
     DATA are folders of `bob bio recon prepare`, one or several for the same recognition model.
     One face in twenty is held out, and the decoder kept is the best on those. Running the same
-    command again goes on where it stopped. Reconstructions are watched in OUTPUT/samples.
+    command again continues where it stopped. OUTPUT/samples shows reconstructions.
 
     \b
-    Faces of nobody, then the attack on arcface-mbf, then its measure:
+    Synthetic faces, a decoder for arcface-mbf, then the attack with it:
         bob bio recon synthesize -n 3000 -o faces
         bob bio recon prepare faces --recognizer arcface-mbf -o data
         bob bio recon train data --width 0.5 -o trained
@@ -145,23 +156,23 @@ def train(
         bob bio recon train data --decoder generator -o photographs
 
     \b
-    The loss of the paper, another weight of its identity term:
+    The loss of the paper with another weight of its identity term:
         bob bio recon train data --preset icip2022 --set identity=0.1 -o icip
     """
-    from pathlib import Path
-
     from bob_recon_plugin.common.validation import told_to_user
+    from bob_recon_plugin.decoders import DECODERS
     from bob_recon_plugin.faces.dataset import open_datasets
     from bob_recon_plugin.training import presets
     from bob_recon_plugin.training.leaked_templates import read_leak
-    from bob_recon_plugin.training.run import Plan, train_linear
+    from bob_recon_plugin.training.run import Plan, fit
     from bob_recon_plugin.training.run import train as run
 
-    preset = preset or ("prior" if decoder == "generator" else "best")
+    kind = DECODERS[decoder]
+    preset = preset or kind.preset
     with told_to_user():
         dataset = open_datasets(data)
-        if decoder == "linear":
-            path = train_linear(dataset, Path(output), alpha, force)
+        if kind.closed_form:
+            path = fit(dataset, Path(output), decoder, alpha, force)
         else:
             path = run(
                 dataset,

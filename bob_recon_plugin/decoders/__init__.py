@@ -1,31 +1,39 @@
 """Decoders: plain torch modules from raw embeddings to faces, and their files.
 
-Every decoder maps a tensor of shape (n, d) to faces of shape (n, 3, H, W), RGB,
-in [0, 1], and carries ``embedding_size`` (d) and ``image_size`` (H, W).
+Each file of this folder whose name does not begin with an underscore holds one decoder, a
+subclass of :class:`Decoder` registered by the name of the file.
 """
 
 from __future__ import annotations
 
-from .card import ModelCard
-from .checkpoint import DECODERS, load, read_card, save
-from .dscasconv import DSCasConv
-from .generator_prior import GeneratorPrior
-from .inference import for_inference
-from .linear import LinearDecoder
-from .mobilestylegan import MobileStyleGAN, generator_folder
-from .nbnet import NbNet
+import importlib
+import pkgutil
+
+from ._base import DECODERS, Decoder
+from ._card import ModelCard
+from ._checkpoint import load, read_card, save
+from ._mobilestylegan import MobileStyleGAN, shared_generator
+
+for _file in pkgutil.iter_modules(__path__):
+    if not _file.name.startswith("_"):
+        importlib.import_module(f"{__name__}.{_file.name}")
+
+from .dscasconv import DSCasConv  # noqa: E402
+from .generator import GeneratorPrior  # noqa: E402
+from .linear import LinearDecoder  # noqa: E402
+from .nbnet import NbNet  # noqa: E402
 
 __all__ = [
     "DECODERS",
     "DSCasConv",
+    "Decoder",
     "GeneratorPrior",
     "LinearDecoder",
     "MobileStyleGAN",
     "ModelCard",
     "NbNet",
-    "for_inference",
-    "generator_folder",
     "load",
     "read_card",
     "save",
+    "shared_generator",
 ]

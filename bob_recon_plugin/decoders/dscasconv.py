@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .blocks import BlockDecoder, scaled
+from ._blocks import BlockDecoder, scaled
 
 #: (channels at width 1, kernel, stride, padding) of each block's transposed convolution.
 #: Sides grow 1 -> 4 -> 8 -> 16 -> 30 -> 58 -> 112.
@@ -45,7 +45,7 @@ class _DeconvCascade(nn.Module):
         return d + self.cascade(d)
 
 
-class DSCasConv(BlockDecoder):
+class DSCasConv(BlockDecoder, name="dscasconv"):
     """Decode face embeddings into aligned face images.
 
     Six blocks of a transposed convolution and three cascaded convolutions with

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from ..common.validation import InputError, finite_matrix
-from .inputs import flat_embeddings
+from ..images.geometry import Eyes
+from ._base import Decoder, flat_embeddings
 
 
-class LinearDecoder(nn.Module):
+class LinearDecoder(Decoder, name="linear"):
     """Decode embeddings with one affine map, clipped to [0, 1].
 
     The floor that a network has to beat: it has no iterations and no random
@@ -38,6 +39,9 @@ class LinearDecoder(nn.Module):
     tensor([1., 0., 0.])
     """
 
+    preset = "ridge"
+    closed_form = True
+
     weight: torch.Tensor
     bias: torch.Tensor
 
@@ -53,6 +57,13 @@ class LinearDecoder(nn.Module):
         self.image_size = (height, width)
         self.register_buffer("weight", torch.zeros(3 * height * width, embedding_size))
         self.register_buffer("bias", torch.zeros(3 * height * width))
+
+    @classmethod
+    def for_faces(
+        cls, embedding_size: int, image_size: tuple[int, int], positions: Eyes, width: float
+    ) -> LinearDecoder:
+        """Make one whose weights are zero; ``positions`` and ``width`` do not matter to it."""
+        return cls(embedding_size, image_size)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Decode a batch.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .blocks import BlockDecoder, scaled
+from ._blocks import BlockDecoder, scaled
 
 #: (channels at width 1, kernel, stride, padding) of each block's transposed convolution.
 #: Sides grow 1 -> 7 -> 14 -> 28 -> 56 -> 112.
@@ -51,7 +51,7 @@ class _NeighbourlyBlock(nn.Module):
         return torch.cat(found, 1)
 
 
-class NbNet(BlockDecoder):
+class NbNet(BlockDecoder, name="nbnet"):
     """Decode face embeddings with neighbourly de-convolution blocks.
 
     Blocks of the paper's form B: half of a block's channels are those of a

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,8 +151,6 @@ def lpips_weights() -> Path:
 
 @torch.inference_mode()
 def _lpips(originals: np.ndarray, reconstructions: np.ndarray) -> Measure:
-    if importlib.util.find_spec("torchmetrics") is None:
-        return Measure("LPIPS", None, None, "not measured: torchmetrics is not installed")
     if not lpips_weights().is_file():
         note = f"not measured: {_LPIPS_FILE} is not in the folder of torch's checkpoints"
         return Measure("LPIPS", None, None, note)

@@ -1,9 +1,9 @@
 """Make the demo database: ``python -m bob_recon_plugin.faces.demo_faces OUTPUT.zip``.
 
-Forty people who do not exist, four pictures each. The pictures of one person
-are small moves in the generator's style space; a picture is kept when
-arcface-mbf still sees the same person, a person when nobody like them is in
-the set. The demo's accuracy is therefore better than a real database's.
+Forty synthetic people, four pictures each. The pictures of one person differ by small steps in
+the generator's style space. A picture is kept when arcface-mbf accepts it as the same person, a
+person when no other in the set is similar. The demo's accuracy is therefore better than that of
+a real database.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..recognizers import RecognizerTransformer
 from .generator import Generator
 
 _PEOPLE, _PICTURES = 40, 4
-_SAME, _OTHER = 0.40, 0.25  # cosines: at least to stay one person, at most to be another
+_SAME, _OTHER = 0.40, 0.25  # cosines: at least within a person, at most between two
 
 
 class _Draws:
@@ -32,7 +32,7 @@ class _Draws:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.generator = Generator()
-        # once used for an average face, which is not needed; skipped, so that the people stay
+        # the shipped demo was drawn behind these numbers, which nothing else uses
         self.rng.standard_normal((2000, 512))
         self.cropper = EyeCropper(dict(INSIGHTFACE_EYES), (112, 112))
 
@@ -49,7 +49,7 @@ def _unit(recognizer: RecognizerTransformer, face: np.ndarray) -> np.ndarray:
 
 
 def _pictures(draws: _Draws, recognizer: RecognizerTransformer, people: list) -> list | None:
-    """Draw one person's pictures, or None when the first resembles somebody."""
+    """Draw one person's pictures, or None when the first is similar to another person."""
     style = draws.style()
     first = draws.face(style)
     anchor = _unit(recognizer, first)

@@ -1,14 +1,14 @@
-"""Aligned faces of people who do not exist, as many as asked for, one file each."""
+"""Aligned synthetic faces, as many as asked for, one file each."""
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -29,7 +29,7 @@ _FOLDER = 1000  # images
 
 @dataclass(frozen=True)
 class FaceDrawer:
-    """Draws face i, which hangs on the seed and i alone.
+    """Draws face i, which depends on the seed and i alone.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class FaceDrawer:
         Takes an FFHQ-aligned image.
     seed : int
     psi : float
-        How far faces are from the average face: 1 as far as the generator's
-        training faces; below, more alike and with fewer faults.
+        Distance from the average face: at 1 as the generator was trained; below 1 faces
+        are more alike and have fewer faults.
     mean : ndarray of shape (512,)
         Style of the average face.
     """
@@ -64,7 +64,7 @@ class FaceDrawer:
 
 
 def path_of(directory: Path, i: int) -> Path:
-    """File of face i: a thousand a folder, as file managers bear it.
+    """File of face i; a folder holds a thousand, which file managers can show.
 
     Examples
     --------
@@ -82,12 +82,12 @@ def synthesize(
     recognizer: str = "arcface-mbf",
     generator: Any = None,
 ) -> int:
-    """Write aligned faces of people who do not exist; those that are there stay.
+    """Write aligned synthetic faces; existing ones are kept.
 
     Parameters
     ----------
     n : int
-        How many faces the folder shall hold.
+        How many faces the folder holds in the end.
     output : str or Path
         Folder; face i is ``000/000000.png`` and so on.
     seed : int
@@ -95,21 +95,21 @@ def synthesize(
     psi : float
         Distance from the average face, in (0, 2].
     recognizer : str
-        For whose size and eye positions the faces are cut.
+        Recognition model for whose size and eye positions the faces are cropped.
     generator : Generator, optional
-        What draws; one that is made here if not given.
+        Default: a new one.
 
     Returns
     -------
     int
-        How many faces were drawn now.
+        How many faces were drawn in this call.
 
     Raises
     ------
     FileNotFoundError
-        When the packages of the generator are missing.
+        When the package of the generator is missing.
     ValueError
-        For wrong numbers, and for a folder of other work.
+        For numbers out of range, and for a folder that holds other files.
 
     References
     ----------
@@ -135,35 +135,31 @@ def synthesize(
     mean = generator.styles(np.random.default_rng(0), _MEAN_OF).mean(axis=0)
     cropper = EyeCropper(model.cropped_positions, model.image_size)
     drawer = FaceDrawer(generator, cropper, seed, psi, mean)
-    # hidden where no terminal shows it
+    # without a terminal the bar is not shown
     with tqdm(
         total=n, initial=n - len(missing), unit="face", desc="synthesize", disable=None
     ) as bar:
-        _draw(drawer, directory, missing, generator.streams, bar)
+        _draw(drawer, directory, missing, bar)
     return len(missing)
 
 
 def _write_manifest(directory: Path, identity: dict[str, Any]) -> None:
-    """Tell `prepare`, and whoever finds the folder, what the faces are."""
+    """Write what the faces are, for `prepare` and for readers."""
     about = (
-        "faces of people who do not exist, drawn by MobileStyleGAN trained on FFHQ "
-        f"(seed {identity['seed']}, psi {identity['psi']:g})"
+        "synthetic faces, drawn by MobileStyleGAN trained on FFHQ "
+        f"(seed {identity['seed']}, psi {identity['psi']:g}); {LICENCE}"
     )
-    told = {"about": f"{about}; {LICENCE}", "licence": LICENCE, "versions": versions()}
-    write_json(directory / MANIFEST, {**identity, **told})
+    record = {"about": about, "licence": LICENCE, "versions": versions()}
+    write_json(directory / MANIFEST, {**identity, **record})
 
 
-def _draw(drawer: FaceDrawer, directory: Path, missing: list[int], streams: int, bar: tqdm) -> None:
-    """Draw with as many threads as the generator serves, and one that writes meanwhile."""
-    todo = iter(missing)
-    with ThreadPoolExecutor(streams + 1) as pool:
-        running: set[Future] = set()
-        while True:
-            for i in islice(todo, 2 * streams - len(running) + 1):
-                running.add(pool.submit(drawer.write, i, path_of(directory, i)))
-            if not running:
-                return
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
+def _draw(drawer: FaceDrawer, directory: Path, missing: list[int], bar: tqdm) -> None:
+    """Draw as many faces at once as torch may use threads, each on one of them."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            files = [path_of(directory, i) for i in missing]
+            for _ in pool.map(drawer.write, missing, files):
                 bar.update()
+    finally:
+        torch.set_num_threads(threads)

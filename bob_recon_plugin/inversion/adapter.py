@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as serialize
+import torch
 
-from ..common.files import whole_or_nothing
+from ..common.card_files import CardFormat
 from ..common.json_files import check_types, parse
 from ..common.load_once import load_once
 from ..common.rows import embedding_rows, restore_norm
@@ -29,11 +27,6 @@ from ..common.template_steps import TemplateStep
 from ..common.validation import InputError, existing_file
 from ..recognizers import Identity
 
-#: Rises when older code could no longer read the files.
-FORMAT_VERSION = "1"
-
-_VERSION_KEY = "bob_recon_plugin.adapter.format"
-_CARD_KEY = "bob_recon_plugin.adapter.card"
 _REMEDY = "give a file that `bob bio recon adapt` wrote."
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("source", "target", "data"), str),
@@ -93,6 +86,20 @@ class AdapterCard:
         if norm is not None and not 0 < norm < float("inf"):
             raise InputError(f"`source_norm` must be positive and finite, got {norm!r}.")
 
+    @classmethod
+    def from_json(cls, text: str) -> AdapterCard:
+        """Read the card of a file; raises TypeError or ValueError where it is none."""
+        return cls(**parse(text))
+
+
+_FILES = CardFormat(
+    argument="adapter",
+    key="bob_recon_plugin.adapter",
+    parse=AdapterCard.from_json,
+    remedy=_REMEDY,
+    unpickled=_REMEDY,
+)
+
 
 def save(
     path: str | os.PathLike[str], weight: np.ndarray, bias: np.ndarray, card: AdapterCard
@@ -102,7 +109,7 @@ def save(
     Parameters
     ----------
     path : path
-        File to write, by custom ``.safetensors``. An existing file is replaced.
+        File to write, usually ``*.safetensors``. An existing file is replaced.
     weight : ndarray of shape (d, e)
     bias : ndarray of shape (e,)
         An embedding ``x`` becomes ``x @ weight + bias``.
@@ -118,12 +125,8 @@ def save(
         "bias": np.ascontiguousarray(bias, dtype=np.float32),
     }
     _check(tensors, card, "the map")
-    header = {_VERSION_KEY: FORMAT_VERSION, _CARD_KEY: json.dumps(asdict(card), allow_nan=False)}
-    path = Path(path).expanduser()
-    with whole_or_nothing(path) as part:
-        # through bytes: safetensors' own files are readable by their owner alone
-        part.write_bytes(serialize(tensors, header))
-    return path
+    stored = {name: torch.from_numpy(values) for name, values in tensors.items()}
+    return _FILES.write(path, stored, json.dumps(asdict(card), allow_nan=False))
 
 
 def load(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, AdapterCard]:
@@ -137,19 +140,20 @@ def load(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, AdapterC
         When the file is damaged, of another kind or version, or holds another
         map than its card says.
     """
-    with _opened(path) as file:
-        card = _card(file, path)
+    with _FILES.opened(path) as (card, file):
         if set(file.keys()) != {"weight", "bias"}:
-            raise _no_adapter(path, f"it holds {', '.join(sorted(file.keys())) or 'nothing'}")
-        tensors = {name: file.get_tensor(name) for name in ("weight", "bias")}
+            raise InputError(
+                f"`adapter` must hold `weight` and `bias` alone, got "
+                f"{', '.join(sorted(file.keys())) or 'nothing'} in {path}; {_REMEDY}"
+            )
+        tensors = {name: file.get_tensor(name).float().numpy() for name in ("weight", "bias")}
     _check(tensors, card, str(path))
     return tensors["weight"], tensors["bias"], card
 
 
 def read_card(path: str | os.PathLike[str]) -> AdapterCard:
     """Read the card of an adapter's file, without the map; errors as of :func:`load`."""
-    with _opened(path) as file:
-        return _card(file, path)
+    return _FILES.read_card(path)
 
 
 class Adapter(TemplateStep):
@@ -230,35 +234,6 @@ class Adapter(TemplateStep):
 @load_once
 def _loaded(path: Path) -> tuple[np.ndarray, np.ndarray, AdapterCard]:
     return load(path)
-
-
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    file = existing_file("adapter", Path(path), _REMEDY)
-    try:
-        with safe_open(file, framework="np") as handle:
-            yield handle
-    except SafetensorError as error:
-        raise _no_adapter(path, f"it is of another kind or damaged ({error})") from error
-
-
-def _card(file: Any, path: object) -> AdapterCard:
-    metadata = file.metadata() or {}
-    if _CARD_KEY not in metadata:
-        raise _no_adapter(path, "it has no such card")
-    if metadata.get(_VERSION_KEY) != FORMAT_VERSION:
-        raise InputError(
-            f"`adapter` must have format version {FORMAT_VERSION}, "
-            f"got {metadata.get(_VERSION_KEY)} in {path}; use the release that wrote it."
-        )
-    try:
-        return AdapterCard(**parse(metadata[_CARD_KEY]))
-    except (TypeError, ValueError) as error:
-        raise _no_adapter(path, f"its card cannot be read ({error})") from error
-
-
-def _no_adapter(path: object, why: str) -> InputError:
-    return InputError(f"`adapter` must be an adapter's file, got {path}: {why}; {_REMEDY}")
 
 
 def _check(tensors: dict[str, np.ndarray], card: AdapterCard, where: str) -> None:

@@ -69,14 +69,14 @@ def shipped_decoder() -> Path:
 
 
 @load_once
-def _loaded(path: Path, device: torch.device) -> tuple[torch.nn.Module, decoders.ModelCard]:
+def _loaded(path: Path, device: torch.device) -> tuple[decoders.Decoder, decoders.ModelCard]:
     decoder, card = decoders.load(path, device)
-    return decoders.for_inference(decoder), card
+    return decoder.for_inference(), card
 
 
 def shared_decoder(
     checkpoint: str | os.PathLike[str] | None, device: torch.device
-) -> tuple[torch.nn.Module, decoders.ModelCard]:
+) -> tuple[decoders.Decoder, decoders.ModelCard]:
     """Return a decoder in its fastest form and its card, loaded once a process.
 
     ``checkpoint`` is a path, or None for the decoder that ships with the package.
@@ -198,7 +198,7 @@ class FaceReconstructor(FixedTransformer):
         """Height and width of the faces, in pixels; loads the weights."""
         if self.portraits:
             return FFHQ_SIDE, FFHQ_SIDE
-        return self._ready()[0].image_size  # type: ignore[return-value]
+        return self._ready()[0].image_size
 
     def card(self) -> decoders.ModelCard:
         """Return the model card of the checkpoint, without loading its weights.
@@ -218,11 +218,11 @@ class FaceReconstructor(FixedTransformer):
         remedy = f"pass one embedding a row as {card.recognizer} makes them."
         return embedding_rows("X", X, card.embedding_size, remedy)
 
-    def _ready(self) -> tuple[torch.nn.Module, decoders.ModelCard, torch.device]:
+    def _ready(self) -> tuple[decoders.Decoder, decoders.ModelCard, torch.device]:
         whole_number("batch_size", self.batch_size)
         device = torch_device(self.device)
         decoder, card = shared_decoder(self.checkpoint, device)
-        if self.portraits and not hasattr(decoder, "portraits"):
+        if self.portraits and not decoder.draws_portraits:
             raise InputError(
                 f"`portraits` must be False for faces of {card.decoder}, got {self.portraits!r}; "
                 "train a decoder with `--decoder generator`."

@@ -88,12 +88,12 @@ def fit(here: np.ndarray, there: np.ndarray) -> Fit:
             "dimensions are better."
         )
     held_out = n // _ONE_IN
-    kept, judges = slice(held_out, None), slice(None, held_out)
-    true = _rows(there[judges])
+    kept, validated = slice(held_out, None), slice(None, held_out)
+    true = _rows(there[validated])
     best = Fit(np.empty(0), np.empty(0), 0.0, -np.inf)
     for alpha in _ALPHAS:
         weight, bias = _affine(here[kept], there[kept], alpha)
-        mapped = _rows(here[judges]) @ weight + bias
+        mapped = _rows(here[validated]) @ weight + bias
         norms = np.linalg.norm(mapped, axis=1), np.linalg.norm(true, axis=1)
         cosine = float(((mapped * true).sum(axis=1) / (norms[0] * norms[1])).mean())
         if cosine > best.cosine:

@@ -1,6 +1,6 @@
-"""What a training step sees: drawn from the seed and the number of the step, nothing else.
+"""The faces of a training step, which depend on the seed and the number of the step alone.
 
-A stopped training that resumes at step k therefore sees what it would have seen.
+A training that was stopped at step k and continues therefore sees the same faces.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SHARE = 0.5
 
 
 def generator(*numbers: int) -> torch.Generator:
-    """Random numbers of the CPU that belong to a seed, a step and whatever else."""
+    """Random numbers of the CPU that belong to a seed, a step and further numbers."""
     (seed,) = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(seed >> np.uint64(1)))
 
@@ -30,8 +30,8 @@ class FaceBatches:
     dataset : FaceDataset
     seed : int
     wanted : float32 ndarray of shape (n, 2, e), optional
-        What the judge of a training makes of every face, and of its mirror image.
-        Default: the stored embeddings, whose recognition model then judges.
+        Embeddings by the judge of every face and of its mirror image.
+        Default: the stored embeddings; their recognition model is the judge then.
     leaked : float32 ndarray of shape (n, 2, d), optional
         What the decoder sees in the place of the stored embeddings.
     """

@@ -1,4 +1,4 @@
-"""What a training leaves behind while it runs: progress, log, sample pictures, the best decoder."""
+"""What a training shows and writes: progress, log, sample pictures, the best decoder, its state."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Progress(pl.Callback):
 class Log(pl.Callback):
     """``log.csv``: one row a validation, of the mean loss terms since the last and what was seen.
 
-    Also looks for a loss that is no number, and ends the training with a message.
+    Ends the training with a message when the loss is not finite.
     """
 
     def __init__(self, path: Path, tensorboard: Any = None):
@@ -67,7 +67,7 @@ class Log(pl.Callback):
         self._reset()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Forget rows that the last checkpoint does not know."""
+        """Drop rows of steps after the last checkpoint."""
         self.started = time.perf_counter() - self.before
         if self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as stream:
@@ -111,7 +111,7 @@ class Log(pl.Callback):
         self._reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training must know."""
+        """Return what a resumed training needs."""
         return {
             "seconds": self.seconds,
             "sums": self.sums,
@@ -121,7 +121,7 @@ class Log(pl.Callback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore it."""
         self.seconds = state["seconds"]
         self.sums, self.steps, self.images = dict(state["sums"]), state["steps"], state["images"]
         self.before = state["before"]
@@ -192,11 +192,11 @@ class KeepBest(pl.Callback):
                 self.save(module, trainer.global_step)
 
     def state_dict(self) -> dict[str, float]:
-        """Return what a resumed training must know."""
+        """Return what a resumed training needs."""
         return {"best": self.best}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Take it back."""
+        """Restore it."""
         self.best = state["best"]
 
 
@@ -221,8 +221,8 @@ class TensorsAlone(TorchCheckpointIO):
 class KeepState(pl.Callback):
     """Write ``last.ckpt`` after every validation, every minute, and when the training is stopped.
 
-    It becomes the new one as a whole, or the old one stays. A first Ctrl-C or SIGTERM ends the
-    training with the steps under way (:attr:`Inversion.STRETCH`), a second one at once.
+    The file is replaced as a whole. A first Ctrl-C or SIGTERM ends the training after the
+    current stretch of steps (:attr:`Inversion.STRETCH`), a second one at once.
     """
 
     seconds = 60  # between two states
@@ -233,7 +233,7 @@ class KeepState(pl.Callback):
         self.handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Hear of signals, after Lightning did."""
+        """Take over the handlers of signals, after Lightning set its own."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -248,7 +248,7 @@ class KeepState(pl.Callback):
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Hear of signals in the block, and pass them on at its end."""
+        """Delay signals that arrive in the block to its end."""
         found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         self.handlers = {number: handler for number, handler in found.items() if callable(handler)}
         try:
@@ -261,7 +261,7 @@ class KeepState(pl.Callback):
             self.handlers[self.stopped_by](self.stopped_by, None)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write it where it is time, and stop where that is asked for; one process decides."""
+        """Write it when due, and stop when asked to; one process decides for all."""
         assert isinstance(module, Inversion)
         due = time.monotonic() - self.written > self.seconds
         stopped = self.stopped_by is not None

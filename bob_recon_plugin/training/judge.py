@@ -1,4 +1,4 @@
-"""The recognition model whose gradients train a decoder: the leaked one, another one, or none."""
+"""The judge: the recognition model whose gradients train a decoder, if any."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..common.validation import InputError, existing_file
 from ..decoders import read_card
 from ..faces.dataset import FaceDataset, kept_array
 from ..images.geometry import same_place
-from ..recognizers import Recognizer, RecognizerTransformer, identify
+from ..recognizers import Identity, Recognizer, RecognizerTransformer, identify
 from .presets import Preset
 
 NONE = "none"
@@ -25,10 +25,11 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges the reconstructions of a training.
+    """The model whose gradients train a decoder, or none.
 
-    Of a black box an attacker has embeddings and no gradient: a model of the attacker's own,
-    a proxy, compares each reconstruction with the face itself; or pixels alone do.
+    Of a black box an attacker has embeddings and no gradient. A model of the attacker's own,
+    a proxy, compares each reconstruction with the face itself; without a model only pixels are
+    compared.
 
     Attributes
     ----------
@@ -61,11 +62,11 @@ class Judge:
         recognizer = recognizers.get(name)
         _check_crop(recognizer, dataset)
         transformer = RecognizerTransformer(name)
-        transformer.transform([])  # weights that are missing are told before any work
+        transformer.transform([])  # missing weights are reported before any work
         return cls(recognizer.name, identify(transformer).sha256, True)
 
     def check_start(self, checkpoint: Path) -> None:
-        """Refuse a decoder to start from that saw gradients which this judge must not have.
+        """Refuse a decoder to start from that was trained by a model which the attacker lacks.
 
         Raises
         ------
@@ -73,40 +74,41 @@ class Judge:
         """
         file = existing_file("start_from", checkpoint, "give a decoder's file.")
         seen = read_card(file).judged_by()
-        if seen is not None and seen.name != self.name and (self.proxy or self.name == NONE):
+        own = Identity(self.name, self.sha256)
+        if seen is not None and not seen.same_as(own) and (self.proxy or self.name == NONE):
             raise InputError(
                 f"`start_from` must be a decoder that no gradient of another model than "
                 f"{self.name} trained, got {checkpoint}, trained with those of {seen.name}; start "
-                "from another decoder, or from nothing."
+                "from another decoder, or without one."
             )
 
     def load(self) -> nn.Module | None:
-        """Load the model; None for none. The leaked one is not touched by another judge."""
+        """Load the model; None for none."""
         return None if self.name == NONE else recognizers.load_module(self.name)
 
     def limited(self, preset: Preset, leaks: bool = False) -> Preset:
         """Return the preset without what this judge cannot give.
 
-        Embeddings of nobody have no face that a proxy could see, and no template that could leak:
-        faces take their place. Without a judge the identity terms go.
+        Sampled embeddings have no face that a proxy could see, and no template that could leak:
+        faces take their place. Without a judge there are no identity terms.
         """
         if self.proxy or (leaks and self.name != NONE):
-            return replace(preset, nobody=0, batch_size=preset.samples)
+            return replace(preset, sampled=0, batch_size=preset.samples)
         if self.name != NONE:
             return preset
         weights = {k: v for k, v in preset.weights.items() if not k.startswith("identity")}
         # the first part of a training without the identity terms would be all of it
         return replace(
-            preset, weights=weights, nobody=0, batch_size=preset.samples, pixel_share=0.0
+            preset, weights=weights, sampled=0, batch_size=preset.samples, pixel_share=0.0
         )
 
     def wanted(self, dataset: FaceDataset, folder: Path) -> np.ndarray | None:
-        """What a proxy makes of every face and of its mirror image, kept in the folder.
+        """Embeddings by a proxy of every face and of its mirror image, kept in the folder.
 
         Returns
         -------
         float32 ndarray of shape (n, 2, e), or None
-            None where the stored embeddings are the judge's own, or nobody judges.
+            None where the stored embeddings are the judge's own, or there is no judge.
         """
         if not self.proxy:
             return None

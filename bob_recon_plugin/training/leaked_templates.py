@@ -44,9 +44,9 @@ def read_leak(path: str | Path) -> tuple[Any, ...]:
 
 
 def leaked(dataset: FaceDataset, steps: Sequence[Any], folder: Path) -> np.ndarray:
-    """What an attacker gets of every face and of its mirror image, kept in a folder.
+    """Templates as an attacker gets them, of every face and its mirror image, kept in a folder.
 
-    Each face is a subject of its own, and has its own key.
+    Each face counts as another subject, with a key of its own.
 
     Returns
     -------

@@ -13,15 +13,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ..decoders import GeneratorPrior
+from ..decoders import Decoder
 from ..recognizers.jitter import JitteredRecognizer
 from . import losses
 from .batches import FaceBatches, generator
 from .presets import Preset
-from .sampled_embeddings import NobodysEmbeddings
+from .sampled_embeddings import SampledEmbeddings
 
-_HELD_OUT, _NOBODY = 512, 128  # reconstructions looked at in a validation
-_OF_PRIOR = 48  # of the generator prior: each takes half a second of a core
+_SAMPLED = 128  # embeddings without a face that a validation reconstructs
 _BATCH = 64
 _LONGEST = 50  # steps of a stretch
 _NEVER = sys.maxsize  # epochs
@@ -37,7 +36,7 @@ class Inversion(pl.LightningModule):
 
     Parameters
     ----------
-    decoder : Module
+    decoder : Decoder
     judge : Module or None
         Recognition model of the identity terms, of
         :func:`~bob_recon_plugin.recognizers.load_module`; None for none.
@@ -52,12 +51,12 @@ class Inversion(pl.LightningModule):
     """
 
     STRETCH = 2.0  #: seconds that the steps between two chances to keep the state take, about
-    strict_loading = False  # checkpoints hold what learns, not the networks that judge
+    strict_loading = False  # checkpoints hold the decoder, without the judge
     minutes = 0.0  # of training until the last validation, set by the log
 
     def __init__(
         self,
-        decoder: nn.Module,
+        decoder: Decoder,
         judge: nn.Module | None,
         preset: Preset,
         batches: FaceBatches,
@@ -74,29 +73,23 @@ class Inversion(pl.LightningModule):
         self.watched = None if judge is None else JitteredRecognizer(judge)
         self.loss = losses.Loss(preset.weights, self.watched, perceptual)
         self.pixel_loss = self._without_identity() if preset.pixel_share else None
-        self.nobody: NobodysEmbeddings | None = None
-        # there is no picture of nobody for the prior to find
-        if judge is not None and batches.judged_by_recognizer and self.prior is None:
+        self.sampled: SampledEmbeddings | None = None
+        if judge is not None and batches.judged_by_recognizer and decoder.takes_sampled:
             fitted = batches.embeddings[batches.training].flatten(0, 1)
-            self.nobody = NobodysEmbeddings(fitted)
+            self.sampled = SampledEmbeddings(fitted)
 
     def _without_identity(self) -> losses.Loss:
         weights = {k: v for k, v in self.preset.weights.items() if not k.startswith("identity")}
         return losses.Loss(weights, perceptual=self.loss.perceptual)
 
     @property
-    def result(self) -> nn.Module:
+    def result(self) -> Decoder:
         """The decoder that is kept: the averaged one where the preset averages."""
         return self.average or self.decoder
 
     @property
-    def prior(self) -> GeneratorPrior | None:
-        """The decoder, where it is a generator prior."""
-        return self.decoder if isinstance(self.decoder, GeneratorPrior) else None
-
-    @property
     def goal(self) -> str:
-        """What is best on held-out faces: cosine to the judge's embeddings, or without one SSIM."""
+        """What decides which decoder is best: the judge's "cosine", or "ssim" without a judge."""
         return "ssim" if self.watched is None else "cosine"
 
     def setup(self, stage: str) -> None:
@@ -132,7 +125,8 @@ class Inversion(pl.LightningModule):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Generator, bool]:
         """Draw this process's share of a step.
 
-        Faces, embeddings (more of them), what the judge should see, random numbers.
+        Faces, embeddings (more of them), embeddings wanted by the judge, random numbers, and
+        whether this step has no identity terms.
         """
         preset, rank, world = self.preset, self.global_rank, self.trainer.world_size
         random = generator(self.batches.seed, step, rank)
@@ -144,9 +138,9 @@ class Inversion(pl.LightningModule):
         mirrored = torch.rand(len(rows), generator=random) < 0.5 if preset.mirror else None
         faces, embeddings = self.batches.take(rows, mirrored)
         wanted = self.batches.wanted(rows, embeddings, mirrored)
-        if self.nobody is not None and preset.nobody and not pixels_only:
-            share = len(range(preset.nobody)[rank::world])
-            embeddings = torch.cat([embeddings, self.nobody.draw(share, random)])
+        if self.sampled is not None and preset.sampled and not pixels_only:
+            share = len(range(preset.sampled)[rank::world])
+            embeddings = torch.cat([embeddings, self.sampled.draw(share, random)])
             wanted = embeddings
         return faces, embeddings, wanted, random, pixels_only
 
@@ -156,16 +150,16 @@ class Inversion(pl.LightningModule):
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = self.preset.rate(step, self.steps, len(self.batches.training))
         targets, embeddings, wanted, random, pixels_only = self._draw(step)
-        if self.prior is not None:
-            self.prior.draft = step < round(self.preset.draft_share * self.steps)
+        self.decoder.drafts = step < round(self.preset.draft_share * self.steps)
         decoded = self.decoder(embeddings)
         if self.watched is not None:
             self.watched.generator = random if self.preset.jitter else None
         loss = self.pixel_loss if pixels_only and self.pixel_loss is not None else self.loss
         terms = loss(decoded, targets, wanted)
-        if self.prior is not None and self.preset.departure:
-            terms["departure"] = self.prior.departure(embeddings)
-            terms["total"] = terms["total"] + self.preset.departure * terms["departure"]
+        departure = self.decoder.departure(embeddings) if self.preset.departure else None
+        if departure is not None:
+            terms["departure"] = departure
+            terms["total"] = terms["total"] + self.preset.departure * departure
         self.terms = {name: value.detach() for name, value in terms.items()}
         return terms["total"]
 
@@ -176,10 +170,10 @@ class Inversion(pl.LightningModule):
 
     @torch.no_grad()
     def validation_step(self, _: int) -> None:
-        """Reconstruct held-out faces, and embeddings of nobody, and measure."""
+        """Reconstruct held-out faces and sampled embeddings, and measure."""
         if self.watched is not None:
             self.watched.generator = None
-        rows = self.batches.held_out[: _OF_PRIOR if self.prior is not None else _HELD_OUT]
+        rows = self.batches.held_out[: self.decoder.validation_faces]
         found: dict[str, list[torch.Tensor]] = {}
         for start in range(0, len(rows), _BATCH):
             block = rows[start : start + _BATCH]
@@ -192,9 +186,9 @@ class Inversion(pl.LightningModule):
             }
             for name, values in terms.items():
                 found.setdefault(name, []).append(values)
-        if self.nobody is not None:
-            drawn = self.nobody.draw(_NOBODY, generator(self.batches.seed, -1 & 0xFFFF))
-            found["nobody"] = [self._cosine(self._decoded(drawn), drawn)]
+        if self.sampled is not None:
+            drawn = self.sampled.draw(_SAMPLED, generator(self.batches.seed, -1 & 0xFFFF))
+            found["sampled"] = [self._cosine(self._decoded(drawn), drawn)]
         means = {name: torch.cat(values).mean().item() for name, values in found.items()}
         self.measured = {name: value for name, value in means.items() if value == value}
         self.log_dict({f"val/{k}": v for k, v in self.measured.items()}, batch_size=1)
@@ -204,7 +198,7 @@ class Inversion(pl.LightningModule):
         return (255 * self.result.eval()(embeddings)).round() / 255
 
     def _cosine(self, decoded: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """Cosine of what the judge makes of reconstructions to what it should; NaN without one."""
+        """Cosine of the judge's embeddings to the wanted ones, shape (n,); NaN without a judge."""
         if self.watched is None:
             return torch.full((len(decoded),), torch.nan)
         return F.cosine_similarity(self.watched(255 * decoded), wanted)
@@ -214,7 +208,7 @@ class Inversion(pl.LightningModule):
         self.decoder.eval()
 
     def on_validation_model_train(self) -> None:
-        """Set the decoder alone back to training: the average and the judges never train."""
+        """Set the decoder alone back to training: the average and the judge never train."""
         self.decoder.train()
 
     def on_train_start(self) -> None:
@@ -223,7 +217,7 @@ class Inversion(pl.LightningModule):
             self.average.eval()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the recogniser and the perceptual network out of the file."""
+        """Leave the judge and the perceptual network out of the file."""
         kept = {
             name: tensor
             for name, tensor in checkpoint["state_dict"].items()

@@ -47,13 +47,12 @@ def identity(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def identity_cosine(embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """``1 - cosine`` between embeddings, averaged: what a cosine comparator judges."""
+    """``1 - cosine`` between embeddings, averaged: what a cosine comparator measures."""
     check_pair(embeddings, targets, 2, "`embeddings` and `targets`")
     return 1 - F.cosine_similarity(embeddings, targets).mean()
 
 
-#: Convolutions and channels of the five blocks of VGG-16.
-_VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+_CONVOLUTIONS = (2, 2, 3, 3, 3)  # of the blocks of VGG-16
 _VGG16_FILE = "vgg16-397923af.pth"
 _VGG16_REMEDY = f"give torchvision's {_VGG16_FILE}."
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -61,17 +60,13 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def _vgg16_features() -> tuple[nn.Sequential, dict[str, int]]:
-    """Convolutional part of VGG-16, indexed as torchvision's, and where each ReLU stands."""
-    modules: list[nn.Module] = []
-    relus: dict[str, int] = {}
-    inputs = 3
-    for block, (convolutions, channels) in enumerate(_VGG16, 1):
-        for convolution in range(1, convolutions + 1):
-            modules += [nn.Conv2d(inputs, channels, 3, padding=1), nn.ReLU(inplace=True)]
-            relus[f"relu{block}_{convolution}"] = len(modules) - 1
-            inputs = channels
-        modules.append(nn.MaxPool2d(2))
-    return nn.Sequential(*modules), relus
+    """Convolutional part of torchvision's VGG-16, and where each ReLU stands."""
+    from torchvision.models import vgg  # here: the other losses need no torchvision
+
+    features = vgg.make_layers(vgg.cfgs["D"])
+    names = [f"relu{b}_{c + 1}" for b, n in enumerate(_CONVOLUTIONS, 1) for c in range(n)]
+    places = [i for i, layer in enumerate(features) if isinstance(layer, nn.ReLU)]
+    return features, dict(zip(names, places, strict=True))
 
 
 def _imagenet_weights(path: Path | None = None) -> dict[str, torch.Tensor]:
@@ -113,7 +108,7 @@ class Perceptual(nn.Module):
     weights : {"imagenet", None}, Path or mapping
         "imagenet": torchvision's ``VGG16_Weights.IMAGENET1K_V1``, downloaded (528 MB) now, or
         read from ``$TORCH_HOME/hub/checkpoints/vgg16-397923af.pth`` when it is there.
-        A Path: an own copy of that file. None: random, for tests. A state dict of
+        A Path: a copy of that file. None: random, for tests. A state dict of
         torchvision's ``vgg16().features``.
     layers : sequence of str
         Names such as "relu3_3": the third activation of the third block.
@@ -189,8 +184,12 @@ _IDENTITY_TERMS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]
 #: Names of the terms of :class:`Loss`.
 TERMS = (*_PIXEL_TERMS, "perceptual", *_IDENTITY_TERMS)
 
-#: Weights of the published losses. ICIP 2022's identity weight is told as 0.005
-#: in one re-implementation and 0.1 in another.
+#: Weights of the published losses: "icip2022" of H. Otroshi Shahreza, V. Krivokuća Hahn,
+#: S. Marcel, "Face Reconstruction from Deep Facial Embeddings using a Convolutional Neural
+#: Network", ICIP 2022, DOI 10.1109/ICIP46576.2022.9897535 (the identity weight is 0.005 in one
+#: re-implementation and 0.1 in another); "tifs2024" of the same authors, "Vulnerability of
+#: State-of-the-Art Face Recognition Models to Template Inversion Attack", IEEE TIFS 19, 2024,
+#: DOI 10.1109/TIFS.2024.3381820.
 PRESETS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "icip2022": MappingProxyType({"mse": 1.0, "dssim": 0.1, "identity": 0.005}),
@@ -247,7 +246,7 @@ class Loss(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Loss:
-        """Stay in evaluation mode: the networks inside judge, they do not learn."""
+        """Stay in evaluation mode: the networks inside are constants."""
         return super().train(False)
 
     def forward(
@@ -256,9 +255,9 @@ class Loss(nn.Module):
         targets: torch.Tensor,
         target_embeddings: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Judge a batch of reconstructions.
+        """Compute the terms for a batch of reconstructions.
 
-        The recogniser sees ``faces`` only: embeddings of real images are
+        The recognition model sees ``faces`` only: embeddings of real images are
         stored, and computing them again would double its work.
 
         Parameters
@@ -267,7 +266,7 @@ class Loss(nn.Module):
             Reconstructions, RGB, [0, 1].
         targets : Tensor of shape (m, 3, H, W), m <= n
             Real images of the first m reconstructions. Faces beyond them were
-            made from embeddings that have no image; the identity terms judge them alone.
+            made from embeddings that have no image; only the identity terms use them.
         target_embeddings : Tensor of shape (n, d) or None
             The embeddings that the faces were made from. Without an identity
             term they are not used, and m must be n.
@@ -306,10 +305,6 @@ class Loss(nn.Module):
             for name in self._identity_terms
         }
 
-    def extra_repr(self) -> str:
-        """Show the weights."""
-        return " + ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
-
 
 def _check_weights(weights: Mapping[str, float]) -> None:
     for name, weight in weights.items():
@@ -318,35 +313,3 @@ def _check_weights(weights: Mapping[str, float]) -> None:
             raise InputError(f"`weights` must be finite and not negative, got {name}={weight}.")
     if not any(weights.values()):
         raise InputError(f"`weights` must hold a term to train on, got {dict(weights)}.")
-
-
-def preset(
-    name: str,
-    recognizer: Callable[[torch.Tensor], torch.Tensor],
-    perceptual: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
-    **weights: float,
-) -> Loss:
-    """Build a published loss.
-
-    Parameters
-    ----------
-    name : {"icip2022", "tifs2024"}
-    recognizer, perceptual
-        As for :class:`Loss`.
-    **weights : float
-        Weights to set otherwise than the preset, as ``identity=0.1``.
-
-    Returns
-    -------
-    Loss
-
-    References
-    ----------
-    "icip2022": H. Otroshi Shahreza, V. Krivokuća Hahn, S. Marcel, "Face Reconstruction
-    from Deep Facial Embeddings using a Convolutional Neural Network", ICIP 2022,
-    DOI 10.1109/ICIP46576.2022.9897535.
-    "tifs2024": the same authors, "Vulnerability of State-of-the-Art Face Recognition Models to
-    Template Inversion Attack", IEEE TIFS 19, 2024, DOI 10.1109/TIFS.2024.3381820.
-    """
-    one_of("name", name, PRESETS)
-    return Loss({**PRESETS[name], **weights}, recognizer, perceptual)

@@ -1,4 +1,4 @@
-"""Presets: everything that decides a training, besides faces, decoder and seed."""
+"""Presets: what decides a training, besides faces, decoder and seed."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class Preset:
         whole training, down to a hundredth.
     warmup_steps : int
         Steps over which the rate rises from zero.
-    nobody : int
+    sampled : int
         Embeddings a step that belong to no face, for the identity terms alone
-        (:class:`~bob_recon_plugin.training.sampled_embeddings.NobodysEmbeddings`).
+        (:class:`~bob_recon_plugin.training.sampled_embeddings.SampledEmbeddings`).
     pixel_share : float
         First part of the training, in [0, 1), without the identity terms and with
-        ``batch_size + nobody`` faces a step.
+        ``batch_size + sampled`` faces a step.
     mirror : bool
         Show faces mirrored, with the stored embedding of the mirrored face, half of the time.
     jitter : bool
-        The recogniser sees reconstructions shifted by up to two pixels, mirrored
+        The judge sees reconstructions shifted by up to two pixels, mirrored
         half of the time, with noise of 0.01.
     ema : float
         Decay a step of the averaged weights, which are the result; 0: no average.
     departure : float
-        Weight of :meth:`~bob_recon_plugin.decoders.GeneratorPrior.departure`, of the generator
-        prior alone.
+        Weight of the decoder's own regulariser
+        (:meth:`~bob_recon_plugin.decoders.Decoder.departure`), where it has one.
     draft_share : float
-        First part of the training, in [0, 1], in which the generator prior draws drafts.
+        First part of the training, in [0, 1], in which decoders that can draw drafts.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Preset:
     beta2: float = 0.999
     halve_every: int = 0
     warmup_steps: int = 0
-    nobody: int = 0
+    sampled: int = 0
     pixel_share: float = 0.0
     mirror: bool = False
     jitter: bool = False
@@ -73,7 +73,7 @@ class Preset:
             ("batch_size", 2),
             ("halve_every", 0),
             ("warmup_steps", 0),
-            ("nobody", 0),
+            ("sampled", 0),
         ):
             if getattr(self, name) < least:
                 raise InputError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
@@ -89,16 +89,16 @@ class Preset:
         for name in ("pixel_share", "ema", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}.")
-        if self.nobody and not any(term.startswith("identity") for term in self.weights):
+        if self.sampled and not any(term.startswith("identity") for term in self.weights):
             raise InputError(
-                f"`nobody` must be 0 without an identity term, got {self.nobody}: embeddings "
-                "without a face are judged by nothing else."
+                f"`sampled` must be 0 without an identity term, got {self.sampled}: no other term "
+                "applies to embeddings without a face."
             )
 
     @property
     def samples(self) -> int:
         """Reconstructions of one step."""
-        return self.batch_size + self.nobody
+        return self.batch_size + self.sampled
 
     def describe(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -119,8 +119,8 @@ def _cosine(progress: float) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * progress)
 
 
-#: ``icip2022`` and ``tifs2024`` are the published trainings (whether the second took 200 epochs
-#: is uncertain), ``best`` is ours, and so is ``prior``, of the generator prior.
+#: ``icip2022`` and ``tifs2024`` are the published trainings (the 200 epochs of the second are
+#: uncertain); ``best`` and, for the generator prior, ``prior`` are ours.
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "icip2022": Preset(weights=losses.PRESETS["icip2022"], epochs=100, halve_every=10),
@@ -128,7 +128,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "best": Preset(
             weights=MappingProxyType({"mae": 1.0, "dssim": 0.3, "identity_cosine": 1.0}),
             batch_size=16,
-            nobody=16,
+            sampled=16,
             epochs=25,
             learning_rate=1.5e-3,
             beta2=0.99,
@@ -156,7 +156,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 
 def get(name: str, settings: Mapping[str, str] | None = None) -> Preset:
-    """Return a preset, some of its fields set otherwise.
+    """Return a preset with some of its fields changed.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def get(name: str, settings: Mapping[str, str] | None = None) -> Preset:
 
     Examples
     --------
-    >>> get("best", {"nobody": "8", "identity_cosine": "1"}).nobody
+    >>> get("best", {"sampled": "8", "identity_cosine": "1"}).sampled
     8
     """
     one_of("preset", name, PRESETS)

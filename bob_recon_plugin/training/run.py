@@ -1,4 +1,4 @@
-"""Train a decoder on prepared faces: from the datasets' folders to a decoder with its card."""
+"""Train a decoder on prepared faces, and write it with its card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import nn
 
 from .. import recognizers
 from ..common import record as run_record
@@ -20,8 +19,7 @@ from ..common.description import describe
 from ..common.files import sha256
 from ..common.memory import keep_freed_memory
 from ..common.validation import InputError, existing_file, one_of
-from ..decoders import DSCasConv, GeneratorPrior, LinearDecoder, ModelCard, NbNet, save
-from ..decoders.mobilestylegan import shared_generator
+from ..decoders import DECODERS, Decoder, ModelCard, save
 from ..faces.dataset import FaceDataset
 from . import losses
 from .batches import FaceBatches
@@ -36,9 +34,6 @@ from .start import start_from
 
 logger = logging.getLogger(__name__)
 
-#: Decoders that learn step by step.
-NETWORKS = {"dscasconv": DSCasConv, "nbnet": NbNet, "generator": GeneratorPrior}
-
 DECODER, STATE, LOG, SAMPLES = "decoder.safetensors", "last.ckpt", "log.csv", "samples"
 
 
@@ -52,7 +47,7 @@ class Plan:
         Name for the model card.
     settings : Preset
     width : float
-        Of the decoder.
+        Of decoders that have one.
     steps : int or None
         Length; None: what the preset's epochs make on these faces.
     every : int
@@ -64,7 +59,7 @@ class Plan:
         Decoder to start from.
     judge : str or None
         Recognition model whose gradients train the decoder, "none" for no model's; None: the
-        one of the data, which the attacker then knows inside and out.
+        one of the data, which the attacker then holds.
     device : str
         "auto", "cpu", "cuda".
     devices : int
@@ -72,11 +67,11 @@ class Plan:
     precision : str
         Lightning's; "auto": bfloat16 mixed on a GPU that has it, float32 elsewhere.
     vgg16 : Path or None
-        Own copy of torchvision's weights for the perceptual term; None: downloaded.
+        Copy of torchvision's weights for the perceptual term; None: downloaded.
     vgg16_layers : tuple of str
         Of :class:`~bob_recon_plugin.training.losses.Perceptual`.
-    decoder : {"dscasconv", "nbnet", "generator"}
-        The last is the :class:`~bob_recon_plugin.decoders.GeneratorPrior`, which has no width.
+    decoder : str
+        Name of a decoder that is trained step by step.
     leak : tuple of transformers
         What happens to a template before an attacker's decoder sees it, as of
         `AttackOptions`; the judge sees the embedding itself.
@@ -101,7 +96,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         one_of("device", self.device, ("auto", "cpu", "cuda"))
-        one_of("decoder", self.decoder, NETWORKS)
+        one_of("decoder", self.decoder, [k for k, v in DECODERS.items() if not v.closed_form])
         for name, least in (("every", 1), ("patience", 0), ("devices", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"`{name}` must be at least {least}, got {getattr(self, name)}.")
@@ -114,7 +109,7 @@ class Plan:
 
 
 def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -> Path:
-    """Train to the end, or go on where an earlier run of the same plan stopped.
+    """Train to the end, or continue an earlier run of the same plan.
 
     Parameters
     ----------
@@ -124,7 +119,7 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
         (the state), ``log.csv``, ``samples/*.png``, ``tensorboard/``.
     plan : Plan
     force : bool
-        Forget what another training left in the folder.
+        Replace what another training left in the folder.
 
     Returns
     -------
@@ -136,10 +131,9 @@ def train(dataset: FaceDataset, output: Path, plan: Plan, force: bool = False) -
     StaleOutputError
         When the folder holds another training.
     FileNotFoundError, ValueError
-        Before the training starts, for what is missing or does not fit.
+        Before the training starts, for missing files and wrong parameters.
     """
-    if plan.decoder == "generator":
-        shared_generator("cpu")  # a missing package is told before any work
+    DECODERS[plan.decoder].check_installed()
     judge = Judge.of(plan.judge, dataset)
     if judge.name == dataset.about.recognizer:
         _check_recognizer(dataset)
@@ -176,16 +170,37 @@ def _batches(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge) -> Fa
     return FaceBatches(dataset, plan.seed, wanted, leaked(dataset, plan.leak, output))
 
 
-def train_linear(dataset: FaceDataset, output: Path, alpha: float, force: bool = False) -> Path:
-    """Solve the linear baseline on the training faces of the dataset, in closed form."""
+def fit(
+    dataset: FaceDataset, output: Path, decoder: str, alpha: float, force: bool = False
+) -> Path:
+    """Solve for a decoder in closed form, on the training faces of the dataset.
+
+    Parameters
+    ----------
+    dataset : FaceDataset
+    output : Path
+        Folder for ``decoder.safetensors``.
+    decoder : str
+        Name of a decoder of closed form.
+    alpha : float
+        Ridge penalty a face.
+    force : bool
+        Replace what another training left in the folder.
+
+    Returns
+    -------
+    Path
+        The decoder.
+    """
     _check_recognizer(dataset)
-    identity = {"data": _data(dataset), "decoder": "linear", "alpha": alpha}
+    kind = DECODERS[decoder]
+    identity = {"data": _data(dataset), "decoder": decoder, "alpha": alpha}
     run_record.claim(output, identity, _kept(output), force)
     rows = np.flatnonzero(~dataset.validation)
-    decoder = LinearDecoder.fit(dataset.embeddings[rows, 0], dataset.faces(rows), alpha=alpha)
-    preset = f"ridge, alpha {alpha:g}"
+    fitted = kind.fit(dataset.embeddings[rows, 0], dataset.faces(rows), alpha=alpha)
+    preset = f"{kind.preset}, alpha {alpha:g}"
     card = replace(_card(dataset, preset, dataset.embeddings[:, 0]), judge=NONE)
-    return save(output / DECODER, decoder, card)
+    return save(output / DECODER, fitted, card)
 
 
 def _kept(output: Path) -> list[Path]:
@@ -194,7 +209,7 @@ def _kept(output: Path) -> list[Path]:
 
 
 def _check_recognizer(dataset: FaceDataset) -> None:
-    """The stored embeddings and the network of the identity term must be one model."""
+    """Stored embeddings and the judge must be one model."""
     about = recognizers.get(dataset.about.recognizer)
     if about.sha256 is not None and about.sha256 != dataset.about.recognizer_sha256:
         raise InputError(
@@ -241,16 +256,12 @@ def _claim(dataset: FaceDataset, output: Path, plan: Plan, judge: Judge, force: 
             (output / name).unlink(missing_ok=True)
 
 
-def _decoder(dataset: FaceDataset, plan: Plan) -> nn.Module:
+def _decoder(dataset: FaceDataset, plan: Plan) -> Decoder:
     about = dataset.about
-    height, width = about.image_size
-    if height != width:
-        raise InputError(f"faces must be square for {plan.decoder}, got {height} x {width}.")
-    torch.manual_seed(plan.seed)  # here: loading a recogniser draws random numbers too
-    if plan.decoder == "generator":
-        decoder = GeneratorPrior(about.embedding_size, about.positions, height)
-    else:
-        decoder = NETWORKS[plan.decoder](about.embedding_size, plan.width, height)
+    torch.manual_seed(plan.seed)  # here: loading a recognition model draws random numbers too
+    decoder = DECODERS[plan.decoder].for_faces(
+        about.embedding_size, about.image_size, about.positions, plan.width
+    )
     if plan.start is not None:
         start_from(decoder, plan.start, dataset)
     return decoder.to(memory_format=torch.channels_last)
@@ -325,7 +336,9 @@ def _keep(
     judge: Judge,
     origin: str | None,
 ) -> None:
-    metrics = {f"held-out faces: {k}": round(v, 4) for k, v in module.measured.items()}
+    names = {"sampled": "sampled embeddings: cosine"}
+    measured = module.measured.items()
+    metrics = {names.get(k, f"held-out faces: {k}"): round(v, 4) for k, v in measured}
     start = f", started from {origin[:16]}" if origin else ""
     behind = f", behind {list(plan.leak)}" if plan.leak else ""
     about = f"{plan.preset}, step {step} of {plan.steps}{start}{behind}"

@@ -1,4 +1,4 @@
-"""Embeddings that belong to nobody: what an attacker who holds the model needs no face for."""
+"""Embeddings drawn at random: whoever holds the recognition model needs no faces for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 
-class NobodysEmbeddings(nn.Module):
+class SampledEmbeddings(nn.Module):
     """Draw embeddings between a Gaussian fitted to real ones and the isotropic one.
 
     Synthetic or few training faces crowd a part of the embedding space, and

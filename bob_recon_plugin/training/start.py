@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..common.validation import InputError
-from ..decoders import GeneratorPrior, ModelCard, load
+from ..decoders import Decoder, ModelCard, load
 from ..faces.dataset import FaceDataset
 from ..images.geometry import same_place
 from ..recognizers import RecognizerTransformer
 from .adapt import linear_map
 
 _FACES = 4000
+_OF_CARD = ("embedding_size", "positions")  # parameters that the cards are compared by
 
 
-def start_from(decoder: nn.Module, checkpoint: Path, dataset: FaceDataset) -> None:
+def start_from(decoder: Decoder, checkpoint: Path, dataset: FaceDataset) -> None:
     """Give ``decoder`` the weights of a checkpoint.
 
     A decoder of another recognition model is reached through a linear map
-    between the two models' embeddings of the training faces, that goes into the
+    between the two models' embeddings of the training faces, which becomes part of the
     first layer.
 
     Raises
@@ -31,41 +32,49 @@ def start_from(decoder: nn.Module, checkpoint: Path, dataset: FaceDataset) -> No
         For a checkpoint of another shape, or one that draws faces elsewhere.
     """
     source, card = load(checkpoint)
-    about = dataset.about
+    same_model = card.inverts.same_as(dataset.about.recognition)
     _check(decoder, source, card, checkpoint, dataset)
     state = source.state_dict()
-    if not card.inverts.same_as(about.recognition):
-        faces = dataset.faces(np.flatnonzero(~dataset.validation)[:_FACES])
-        there = RecognizerTransformer(card.recognizer).transform(faces)
-        here = dataset.embeddings[~dataset.validation][:_FACES, 0]
-        adapter = linear_map(here, there)
-        first = "blocks.0.deconv.0.weight"  # (d, channels, 4, 4)
-        state[first] = torch.einsum("ij,jckl->ickl", torch.from_numpy(adapter), state[first])
+    if not same_model:
+        if decoder.first_weight is None:
+            raise InputError(
+                f"`start_from` must be a {decoder.name} decoder of {dataset.about.recognizer}, "
+                f"got one of {card.recognizer} in {checkpoint}; train without it."
+            )
+        name, axis = decoder.first_weight
+        matrix = torch.from_numpy(_map_between(dataset, card.recognizer))
+        state[name] = torch.tensordot(matrix, state[name], ([1], [axis])).movedim(0, axis)
     decoder.load_state_dict(state)
 
 
+def _map_between(dataset: FaceDataset, recognizer: str) -> np.ndarray:
+    """Linear map from the dataset's embeddings to those of another model, of shape (d, e)."""
+    faces = dataset.faces(np.flatnonzero(~dataset.validation)[:_FACES])
+    there = RecognizerTransformer(recognizer).transform(faces)
+    return linear_map(dataset.embeddings[~dataset.validation][:_FACES, 0], there)
+
+
 def _check(
-    decoder: nn.Module, source: nn.Module, card: ModelCard, checkpoint: Path, dataset: FaceDataset
+    decoder: Decoder, source: Decoder, card: ModelCard, checkpoint: Path, dataset: FaceDataset
 ) -> None:
     if type(source) is not type(decoder):
         raise InputError(
             f"`start_from` must be a {type(decoder).__name__}, got {type(source).__name__} in "
             f"{checkpoint}; train without it."
         )
-    if isinstance(decoder, GeneratorPrior):
-        if not card.inverts.same_as(dataset.about.recognition):
-            raise InputError(
-                f"`start_from` must be a generator prior of {dataset.about.recognizer}, got one of "
-                f"{card.recognizer} in {checkpoint}; train without it."
-            )
-    elif (source.width, source.output_size) != (decoder.width, decoder.output_size):
+    wanted, found = decoder.constructor_parameters(), source.constructor_parameters()
+    differing = [k for k in wanted if k not in _OF_CARD and wanted[k] != found[k]]
+    if differing:
         raise InputError(
-            f"`start_from` must have width {decoder.width:g} and faces of {decoder.output_size} "
-            f"pixels, got {source.width:g} and {source.output_size} in {checkpoint}; "
-            f"train with --width {source.width:g}."
+            f"`start_from` must have {_listed(wanted, differing)}, got "
+            f"{_listed(found, differing)} in {checkpoint}; train as it was trained, or without it."
         )
     if not same_place(card.positions, dataset.about.positions):
         raise InputError(
             f"`start_from` must draw the eyes at {dict(dataset.about.positions)}, got "
             f"{card.positions} in {checkpoint}; train without it."
         )
+
+
+def _listed(parameters: dict[str, Any], names: list[str]) -> str:
+    return ", ".join(f"{name} {parameters[name]}" for name in names)

@@ -3,9 +3,9 @@
 Every row is a `bob bio recon train` of the same length on the same faces, parts of the preset
 changed; reconstructions a step stay equal. It goes on where it stopped. From nothing, the rows tell
 what is learnt first; ``--start-from`` a decoder, what a part brings later. The table, in
-Markdown, holds what the last validation measured: cosine on held-out faces and on embeddings of
-nobody, SSIM. ``--judge`` adds the cosine on the held-out part of other prepared faces: trained on
-faces of nobody, judged on real ones.
+Markdown, holds what the last validation measured: cosine on held-out faces and on sampled
+embeddings, SSIM. ``--judge`` adds the cosine on the held-out part of other prepared faces: trained
+on synthetic faces, measured on real ones.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from bob_recon_plugin.training import presets
 from bob_recon_plugin.training.run import DECODER, LOG, Plan, train
 
 #: Name of a row, its preset, and what it changes. "faces" is the share of a step's
-#: reconstructions whose face is known; the others are of nobody.
+#: reconstructions whose face is known; the others are of sampled embeddings.
 ROWS: dict[str, tuple[str, dict[str, str]]] = {
     "`best`": ("best", {}),
-    "no embeddings of nobody": ("best", {"faces": "1"}),
-    "three quarters of a step of nobody, not half": ("best", {"faces": "0.25"}),
+    "no sampled embeddings": ("best", {"faces": "1"}),
+    "three quarters of a step sampled, not half": ("best", {"faces": "0.25"}),
     "identity weight 0.5, not 1": ("best", {"identity_cosine": "0.5"}),
     "identity as in the papers: squared error, weight 0.025": (
         "best",
@@ -48,7 +48,7 @@ def settings(preset: str, row: dict[str, str], batch: int) -> dict[str, str]:
     row = dict(row)
     share = float(row.pop("faces", own.batch_size / own.samples))
     faces = max(2, round(share * batch))
-    common = {"batch_size": str(faces), "nobody": str(batch - faces)}
+    common = {"batch_size": str(faces), "sampled": str(batch - faces)}
     return common | {"pixel_share": "0", "warmup_steps": "30"} | row
 
 
@@ -71,7 +71,7 @@ def table(results: dict[str, dict[str, str]]) -> str:
     """Draw the rows as Markdown."""
     columns = {
         "val/cosine": "cosine, held-out faces",
-        "val/nobody": "cosine, nobody",
+        "val/sampled": "cosine, sampled embeddings",
         "judge": "cosine, held-out faces of the judge",
         "val/ssim": "SSIM",
     }

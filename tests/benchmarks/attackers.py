@@ -112,7 +112,7 @@ def draw_sheet(
         found = cosine(templates, system.presented(faces, row.card.positions))
         threshold = row.seen[0].point.threshold
         drawn.append(sheet.Row(row.label, faces, found, threshold))
-        if hasattr(DECODERS[row.card.decoder], "portraits"):
+        if DECODERS[row.card.decoder].draws_portraits:
             whole = reconstructor.set_params(portraits=True)
             pictures = whole.transform(templates)
             found = cosine(templates, system.presented(pictures, whole.card().positions))

@@ -280,12 +280,12 @@ def _folded_alone(decoder: Any) -> Any:
 
     from torch import nn
 
-    from bob_recon_plugin.decoders.inference import _folded
+    from bob_recon_plugin.decoders._blocks import folded
 
     copied = copy.deepcopy(decoder)
     for block in copied.blocks:
-        block.deconv = _folded(block.deconv)
-        block.cascade = nn.Sequential(*(_folded(layers) for layers in block.cascade))
+        block.deconv = folded(block.deconv)
+        block.cascade = nn.Sequential(*(folded(layers) for layers in block.cascade))
     return copied
 
 
@@ -397,12 +397,10 @@ def measure(
     """
     import torch
 
-    from bob_recon_plugin.decoders import for_inference
-
     about: dict[str, str] = {}
     device = embeddings.device.type
     with torch.inference_mode():
-        fast = for_inference(decoder)
+        fast = decoder.for_inference()
         forms = form_lanes(decoder, fast, embeddings[:batch], compiled, about)
         flops = counted_flops(decoder, embeddings[:1])
         alone, behind = batch_lanes(fast, embeddings, batches, flops)

@@ -159,7 +159,7 @@ def bare(decoder: str, n: int, tuned: bool) -> dict[str, float]:
     recognizer = recognizers.load_module(NAME).eval()
     if tuned:
         keep_freed_memory()
-        network = decoders.for_inference(network)
+        network = network.for_inference()
     embeddings = torch.randn(n, 512, generator=torch.Generator().manual_seed(0)) * 0.9
     with torch.inference_mode():
         recognizer(255 * network(embeddings[:64]))

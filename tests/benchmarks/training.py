@@ -99,7 +99,7 @@ def _about(job: Job) -> tuple[int, dict[str, str]]:
         "recogniser": open_datasets([job.data]).about.recognizer,
         "decoder": f"DSCasConv, width {job.width:g}",
         "preset": " ".join([job.preset, *(f"{k}={v}" for k, v in job.settings.items())]),
-        "batch": f"{preset.batch_size} faces and {preset.nobody} embeddings of nobody",
+        "batch": f"{preset.batch_size} faces and {preset.sampled} sampled embeddings",
     }
     return preset.samples, told
 
@@ -163,7 +163,7 @@ def _settings(_context: Any, _parameter: Any, values: Sequence[str]) -> dict[str
     pairs = [value.partition("=") for value in values]
     for name, equals, _ in pairs:
         if not equals:
-            raise click.BadParameter(f"must be NAME=VALUE, got {name!r}; as in --set nobody=8.")
+            raise click.BadParameter(f"must be NAME=VALUE, got {name!r}; as in --set sampled=8.")
     return {name: value for name, _, value in pairs}
 
 

@@ -37,7 +37,7 @@ class Training:
     step, steps : int or None
         The step whose weights are kept, and the length of the training.
     images : int or None
-        Reconstructions until then, those of nobody's embeddings included.
+        Reconstructions until then, those of sampled embeddings included.
     epochs : float or None
         How often every face was seen until then.
     minutes : float or None
@@ -76,10 +76,12 @@ def read_training(decoder: Path, card: ModelCard) -> Training:
         facts |= {} if minutes is None else {"minutes": minutes, "minutes_of": "card"}
         return Training(preset=card.preset.split("(")[0].strip(), **facts)
     settings = ast.literal_eval(found["settings"]) if found["settings"] else {}
+    if "nobody" in settings:  # what the field was called when the shipped decoder was trained
+        settings["sampled"] = settings.pop("nobody")
     step, steps = int(found["step"]), int(found["steps"])
     if settings:
         seen = _faces_seen(step, steps, settings)
-        samples = settings["batch_size"] + settings["nobody"]
+        samples = settings["batch_size"] + settings["sampled"]
         facts |= {"images": step * samples, "epochs": seen / faces if faces else None}
         if minutes is None:
             minutes, of = _minutes_of_log(decoder.with_name("log.csv"), step, samples), "log"
@@ -94,7 +96,7 @@ def read_training(decoder: Path, card: ModelCard) -> Training:
 
 
 def _data(text: str) -> tuple[str, int | None]:
-    """Take the number of training faces out of "3331 faces, 175 held out; of nobody"."""
+    """Take the number of training faces out of "3331 faces, 175 held out; synthetic"."""
     found = _FACES.match(text)
     about = re.sub(r"^\d+ faces, \d+ held out; ", "", text)
     return about, int(found["n"]) if found else None
@@ -103,7 +105,7 @@ def _data(text: str) -> tuple[str, int | None]:
 def _faces_seen(step: int, steps: int, settings: Mapping[str, Any]) -> int:
     """Faces shown until a step: more a step while only pixels count."""
     first = min(step, round(settings["pixel_share"] * steps))
-    return step * settings["batch_size"] + first * settings["nobody"]
+    return step * settings["batch_size"] + first * settings["sampled"]
 
 
 def _changes(name: str, settings: Mapping[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ from bob_recon_plugin.recognizers.backbones import load_backbone
 from bob_recon_plugin.recognizers.weights import verified
 from bob_recon_plugin.training import losses, presets
 from bob_recon_plugin.training.batches import generator
-from bob_recon_plugin.training.sampled_embeddings import NobodysEmbeddings
+from bob_recon_plugin.training.sampled_embeddings import SampledEmbeddings
 
 from .training_workers import Job, Turns
 
@@ -102,7 +102,7 @@ def steps(job: Job) -> Iterator[torch.Tensor]:
     decoder = DSCasConv(dataset.about.embedding_size, job.width, side).to(device)
     judge = _Jittered(recognizer) if preset.jitter else recognizer
     loss = losses.Loss(preset.weights, judge, _perceptual(job)).to(device)
-    nobody = NobodysEmbeddings(torch.from_numpy(dataset.embeddings[:, 0])).to(device)
+    sampled = SampledEmbeddings(torch.from_numpy(dataset.embeddings[:, 0])).to(device)
     optimizer = torch.optim.Adam(
         decoder.parameters(), preset.learning_rate, betas=(0.9, preset.beta2)
     )
@@ -114,8 +114,8 @@ def steps(job: Job) -> Iterator[torch.Tensor]:
         images = images.to(device)
         with torch.no_grad():
             embeddings = recognizer(255 * images)
-        if preset.nobody:
-            embeddings = torch.cat([embeddings, nobody.draw(preset.nobody, random)])
+        if preset.sampled:
+            embeddings = torch.cat([embeddings, sampled.draw(preset.sampled, random)])
         total = loss(decoder(embeddings), images, embeddings)["total"]
         optimizer.zero_grad()
         total.backward()

@@ -29,7 +29,7 @@ from bob_recon_plugin.attack.checkpoints import Checkpoints
 from bob_recon_plugin.attack.effort import Clock
 from bob_recon_plugin.common import record as run_record
 from bob_recon_plugin.common.validation import InputError
-from bob_recon_plugin.decoders import MobileStyleGAN, mobilestylegan
+from bob_recon_plugin.decoders import MobileStyleGAN, shared_generator
 from bob_recon_plugin.evaluation.run_folder import open_run
 from bob_recon_plugin.faces.dataset import FaceDataset, read_card, write_card, write_shard
 from bob_recon_plugin.faces.generator import Generator
@@ -599,11 +599,14 @@ def test_names_of_files_are_no_formulas(tmp_path):
 @pytest.mark.parametrize("make", [MobileStyleGAN, Generator])
 def test_the_generators_files_are_known_before_they_are_opened(tmp_path, monkeypatch, make):
     laughs = "".join(f"<!ENTITY a{i} '{f'&a{i - 1};' * 10 if i else 'ha'}'>" for i in range(10))
+    data = tmp_path / "random_face" / "data"
+    data.mkdir(parents=True)
+    (data.parent / "__init__.py").touch()
     for name in ("MappingNetwork", "SynthesisNetwork"):
-        (tmp_path / f"{name}.xml").write_text(f"<!DOCTYPE net [{laughs}]><net>&a9;</net>")
-        (tmp_path / f"{name}.bin").touch()
-    monkeypatch.setattr(mobilestylegan, "generator_folder", lambda: tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda *_: object())
+        (data / f"{name}.xml").write_text(f"<!DOCTYPE net [{laughs}]><net>&a9;</net>")
+        (data / f"{name}.bin").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    shared_generator.cache_clear()
     with pytest.raises(InputError, match=r"must be the one of random-face 2021\.7\.21\.1, got"):
         make()
 

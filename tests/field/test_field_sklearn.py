@@ -56,7 +56,7 @@ def test_raw_vectors_go_to_the_decoder_as_they_are(raw, reconstructor, seen_agai
     assert not recwarn
     decoder, _ = decoders.load(shipped_decoder())
     with torch.inference_mode():
-        exact = 255 * decoders.for_inference(decoder)(torch.from_numpy(raw)).numpy()
+        exact = 255 * decoder.for_inference()(torch.from_numpy(raw)).numpy()
     np.testing.assert_array_equal(faces, exact.round())
     assert seen_again(faces) == pytest.approx(0.8885, abs=0.0005)
 

@@ -1,4 +1,4 @@
-"""The FFHQ generator in the package `random-face`, rebuilt in torch from its OpenVINO files."""
+"""The FFHQ generator in the package `random-face`, built in torch from its OpenVINO files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 from ..common.files import sha256
 from ..common.validation import InputError, MissingFileError
-from .openvino_files import Graph
+from ._openvino_files import Graph
 
 #: Length of a style.
 STYLE_SIZE = 512
@@ -34,33 +35,14 @@ _INSTALL = (
 )
 
 
-def generator_folder() -> Path:
-    """Return the folder of the generator's files.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the package is missing.
-    """
+def _folder() -> Path:
+    """Return the folder of the generator's files, after a check of their hashes."""
     spec = importlib.util.find_spec("random_face")
     if spec is None or not spec.submodule_search_locations:
         raise MissingFileError(
             f"the generator must be installed, got no package `random_face`; {_INSTALL}"
         )
-    return Path(spec.submodule_search_locations[0]) / "data"
-
-
-def checked_folder() -> Path:
-    """Return the folder of the generator's files, whose hashes are those of its release.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the package is missing.
-    ValueError
-        When a file is another one.
-    """
-    folder = generator_folder()
+    folder = Path(spec.submodule_search_locations[0]) / "data"
     for name, digest in _SHA256.items():
         if not (folder / name).is_file() or sha256(folder / name) != digest:
             raise InputError(
@@ -74,11 +56,13 @@ class MobileStyleGAN(nn.Module):
     """MobileStyleGAN trained on FFHQ, from styles to faces.
 
     Its weights are constants; gradients reach the styles. They are read from the
-    package `random-face` (Apache-2.0), neither whose code nor OpenVINO is
+    package `random-face` (Apache-2.0), of which no code runs; OpenVINO is not
     needed. Faces are those of OpenVINO to 1e-4, of [0, 1].
 
     Attributes
     ----------
+    identity : dict of str to str
+        SHA-256 of the weights of its two networks.
     mean : Tensor of shape (512,)
         The average style.
     factor : Tensor of shape (512, 512)
@@ -98,17 +82,20 @@ class MobileStyleGAN(nn.Module):
     for High-Fidelity Image Synthesis", 2021, arXiv:2104.04767.
     """
 
+    identity: ClassVar[dict[str, str]] = {
+        name: _SHA256[f"{name}.bin"] for name in ("MappingNetwork", "SynthesisNetwork")
+    }
     start: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor
     mean: torch.Tensor
     factor: torch.Tensor
-    draft_weight: torch.Tensor
-    draft_bias: torch.Tensor
+    draft_weight: torch.Tensor | None
+    draft_bias: torch.Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
-        folder = checked_folder()
+        folder = _folder()
         self.mapping = _Mapping(Graph(folder / "MappingNetwork.xml"))
         graph = Graph(folder / "SynthesisNetwork.xml")
         convolutions = list(graph.of_kind("Convolution", "GroupConvolution"))
@@ -134,6 +121,8 @@ class MobileStyleGAN(nn.Module):
         self.requires_grad_(False)
         self.eval()
         self._fit_styles()
+        self.register_buffer("draft_weight", None)
+        self.register_buffer("draft_bias", None)
 
     def styles(self, noise: torch.Tensor) -> torch.Tensor:
         """Return the styles of Gaussian noise, both of shape (n, 512)."""
@@ -164,9 +153,10 @@ class MobileStyleGAN(nn.Module):
         Channels at 128 x 128 pixels are taken to colours by a linear map, fitted to
         finished faces of 80 styles when it is first needed.
         """
-        if not hasattr(self, "draft_weight"):
+        if self.draft_weight is None:
             with torch.inference_mode(False):
                 self._fit_draft()
+        assert self.draft_weight is not None
         found = F.conv2d(self._begun(styles)[0], self.draft_weight, self.draft_bias)
         return F.pixel_shuffle(found, 2)
 

@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
-from torch import nn
 
-from ..common.files import whole_or_nothing
-from ..common.validation import InputError, InputTypeError, existing_file, one_of
-from .card import ModelCard
-from .dscasconv import DSCasConv
-from .generator_prior import GeneratorPrior
-from .linear import LinearDecoder
-from .nbnet import NbNet
+from ..common.card_files import CardFormat
+from ..common.record import versions
+from ..common.validation import InputError, InputTypeError, one_of
+from ._base import DECODERS, Decoder
+from ._card import ModelCard
 
-#: Decoders that a file may name.
-DECODERS: dict[str, type[nn.Module]] = {
-    "dscasconv": DSCasConv,
-    "nbnet": NbNet,
-    "linear": LinearDecoder,
-    "generator": GeneratorPrior,
-}
-
-#: Rises when older code could no longer read the files.
-FORMAT_VERSION = "1"
-
-_VERSION_KEY = "bob_recon_plugin.format"
-_CARD_KEY = "bob_recon_plugin.card"
-_DTYPES = {"float16": torch.float16, "float32": torch.float32}
-_PICKLE_STARTS = (b"PK\x03\x04", b"\x80")  # torch.save since and before 1.6
-_CONVERT = (
-    "pickles can run code and are not opened here: load the state dict into a decoder with "
-    "torch.load(path, weights_only=True) and write it with bob_recon_plugin.decoders.save."
+_FILES = CardFormat(
+    argument="checkpoint",
+    key="bob_recon_plugin",
+    parse=ModelCard.from_json,
+    remedy="give the path of a decoder written by decoders.save.",
+    unpickled="load the state dict into a decoder with torch.load(path, weights_only=True) and "
+    "write it with bob_recon_plugin.decoders.save.",
 )
+_DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
 def save(
-    path: str | os.PathLike[str], decoder: nn.Module, card: ModelCard, dtype: str = "float16"
+    path: str | os.PathLike[str], decoder: Decoder, card: ModelCard, dtype: str = "float16"
 ) -> Path:
     """Write a decoder and its card to one file.
 
@@ -56,8 +36,9 @@ def save(
     Parameters
     ----------
     path : path
-        File to write, by custom ``.safetensors``. An existing file is replaced.
-    decoder : DSCasConv, NbNet, LinearDecoder or GeneratorPrior
+        File to write, usually ``*.safetensors``. An existing file is replaced.
+    decoder : Decoder
+        Of a registered class.
     card : ModelCard
         Its fields ``decoder`` and ``decoder_parameters`` are taken from ``decoder``,
         and ``versions`` from this installation where it is empty.
@@ -78,27 +59,22 @@ def save(
         When card and decoder disagree, or weights are not finite.
     """
     one_of("dtype", dtype, _DTYPES)
-    name = _name(decoder)
+    _check_registered(decoder)
     _check_agreement(decoder, card)
     card = replace(
         card,
-        decoder=name,
-        decoder_parameters=_parameters(decoder),
-        versions=card.versions or _versions(),
+        decoder=decoder.name,
+        decoder_parameters=decoder.constructor_parameters(),
+        versions=card.versions or versions(),
     )
     tensors = {k: _stored(v, _DTYPES[dtype]) for k, v in decoder.state_dict().items()}
     _check_finite(tensors, f"as {dtype}; save as float32, or look for a training that diverged.")
-    path = Path(path).expanduser()
-    with whole_or_nothing(path) as part:
-        # through bytes: safetensors' own files are readable by their owner alone
-        header = {_VERSION_KEY: FORMAT_VERSION, _CARD_KEY: card.to_json()}
-        part.write_bytes(serialize(tensors, header))
-    return path
+    return _FILES.write(path, tensors, card.to_json())
 
 
 def load(
     path: str | os.PathLike[str], device: str | torch.device = "cpu"
-) -> tuple[nn.Module, ModelCard]:
+) -> tuple[Decoder, ModelCard]:
     """Read a decoder and its card.
 
     Nothing in the file is executed, and its weights are checked against the
@@ -113,7 +89,7 @@ def load(
 
     Returns
     -------
-    decoder : nn.Module
+    decoder : Decoder
         In evaluation mode, float32.
     card : ModelCard
 
@@ -125,8 +101,7 @@ def load(
         When the file is damaged, of another kind or version, or holds other
         weights than its card says.
     """
-    with _opened(path) as file:
-        card = _card(file, path)
+    with _FILES.opened(path) as (card, file):
         with torch.device("meta"):  # shapes alone
             decoder = _built(card, path)
         expected = decoder.state_dict()
@@ -146,61 +121,10 @@ def read_card(path: str | os.PathLike[str]) -> ModelCard:
     FileNotFoundError, ValueError
         As :func:`load`.
     """
-    with _opened(path) as file:
-        return _card(file, path)
+    return _FILES.read_card(path)
 
 
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    file = existing_file(
-        "checkpoint", Path(path), "give the path of a decoder written by decoders.save."
-    )
-    _check_kind(file)
-    try:
-        with safe_open(file, framework="pt") as handle:
-            yield handle
-    except SafetensorError as error:
-        raise InputError(
-            f"`checkpoint` must be a whole safetensors file, got {path}, which is truncated or "
-            f"damaged ({error}); copy or download it again."
-        ) from error
-
-
-def _check_kind(file: Path) -> None:
-    """Tell a file of another kind from a damaged one, by its first bytes."""
-    with file.open("rb") as stream:
-        head = stream.read(9)
-    if head.startswith(_PICKLE_STARTS) and head[8:9] != b"{":
-        raise InputError(
-            f"`checkpoint` must be a safetensors file, got the pickle {file}; {_CONVERT}"
-        )
-    # 8 bytes of header length, then JSON
-    if head[8:9] != b"{":
-        raise InputError(
-            f"`checkpoint` must be a safetensors file, got {file}, which is "
-            f"{'none' if head else 'empty'}; give a decoder written by decoders.save."
-        )
-
-
-def _card(file: Any, path: object) -> ModelCard:
-    metadata = file.metadata() or {}
-    if _CARD_KEY not in metadata:
-        raise InputError(
-            f"`checkpoint` must carry a model card, got {path}, which has none; "
-            "load its tensors into a decoder and write it with decoders.save."
-        )
-    if metadata.get(_VERSION_KEY) != FORMAT_VERSION:
-        raise InputError(
-            f"`checkpoint` must have format version {FORMAT_VERSION}, "
-            f"got {metadata.get(_VERSION_KEY)} in {path}; use the release that wrote it."
-        )
-    try:
-        return ModelCard.from_json(metadata[_CARD_KEY])
-    except ValueError as error:
-        raise InputError(f"`checkpoint` must carry a readable card, got {path}: {error}") from error
-
-
-def _built(card: ModelCard, path: object) -> nn.Module:
+def _built(card: ModelCard, path: object) -> Decoder:
     if card.decoder not in DECODERS:
         raise InputError(
             f"`checkpoint` must hold one of the decoders {', '.join(DECODERS)}, "
@@ -217,14 +141,14 @@ def _built(card: ModelCard, path: object) -> nn.Module:
     return decoder
 
 
-def _check_agreement(decoder: nn.Module, card: ModelCard) -> None:
-    """Card and decoder speak of the same embeddings and the same image."""
+def _check_agreement(decoder: Decoder, card: ModelCard) -> None:
+    """Card and decoder must have the same embeddings and the same image."""
     if card.embedding_size != decoder.embedding_size:
         raise InputError(
             f"`card.embedding_size` must be {decoder.embedding_size}, that of the decoder, "
             f"got {card.embedding_size}; write the card for this decoder."
         )
-    height, width = decoder.image_size  # type: ignore[misc]
+    height, width = decoder.image_size
     for eye, (y, x) in card.positions.items():
         if not (0 <= y < height and 0 <= x < width):
             raise InputError(
@@ -262,27 +186,10 @@ def _stored(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor.contiguous()
 
 
-def _name(decoder: nn.Module) -> str:
-    for name, kind in DECODERS.items():
-        if type(decoder) is kind:
-            return name
-    known = ", ".join(kind.__name__ for kind in DECODERS.values())
-    raise InputTypeError(
-        f"`decoder` must be one of {known}, got {type(decoder).__name__}; "
-        "unwrap a compiled or parallel module first."
-    )
-
-
-def _parameters(decoder: nn.Module) -> dict[str, Any]:
-    """Constructor parameters, which decoders keep under their own names."""
-    return {name: getattr(decoder, name) for name in inspect.signature(type(decoder)).parameters}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("bob_recon_plugin", "bob.bio.base", "bob.bio.face", "torch"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+def _check_registered(decoder: Decoder) -> None:
+    if type(decoder) not in DECODERS.values():
+        known = ", ".join(kind.__name__ for kind in DECODERS.values())
+        raise InputTypeError(
+            f"`decoder` must be one of {known}, got {type(decoder).__name__}; "
+            "save the decoder that a compiled, parallel or folded one was made from."
+        )

@@ -44,7 +44,7 @@ class ModelCard:
         Name of the training preset.
     judge : str
         Name of the recognition model whose gradients trained the decoder; "none" where
-        no model's did. Empty in files before judges were noted: see :meth:`judged_by`.
+        no model's did. Empty in files from before judges were recorded: see :meth:`judged_by`.
     judge_sha256 : str or None
         SHA-256 of its weights.
     seed : int or None
@@ -111,8 +111,8 @@ class ModelCard:
     def judged_by(self) -> Identity | None:
         """The model whose gradients trained the decoder; None for no model.
 
-        Before judges were noted every training had the recogniser itself as its judge,
-        and the linear decoder none.
+        Files from before judges were recorded: the judge was the inverted model itself, and the
+        linear decoder had none.
         """
         if self.judge == "none" or (not self.judge and self.decoder == "linear"):
             return None

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..images.geometry import FFHQ_EYES, FFHQ_SIDE, INSIGHTFACE_EYES, Eyes, eye_points, similarity
-from .inputs import SquareDecoder, flat_embeddings
-from .mobilestylegan import LAYERS, STYLE_SIZE, MobileStyleGAN, shared_generator
+from ._base import SquareDecoder, flat_embeddings
+from ._mobilestylegan import LAYERS, STYLE_SIZE, MobileStyleGAN, shared_generator
 
 _MOVED = 17  # layers with a style of their own, to 128 x 128 pixels; the others share the last
 _HIDDEN = 512
@@ -22,14 +22,14 @@ _AT_ONCE = 2  # faces drawn at once, which bounds the memory
 _SHRUNK = 256  # side from which the crop is cut: twice as fine as the crop
 
 
-class GeneratorPrior(SquareDecoder):
+class GeneratorPrior(SquareDecoder, name="generator"):
     """Decode embeddings with a generator of photographs, whose styles a small network chooses.
 
     The network (2.0 M parameters) learns; the generator
-    (:class:`~.mobilestylegan.MobileStyleGAN`, from the package `random-face`)
+    (:class:`~bob_recon_plugin.decoders.MobileStyleGAN`, from the package `random-face`)
     stays as it is, and is not in the file of a decoder. Each of its first 17 layers has a style of
     its own, near a common one. In training mode faces are drafts
-    (:meth:`.MobileStyleGAN.draft`) unless ``draft`` is False.
+    (:meth:`.MobileStyleGAN.draft`) unless ``drafts`` is False.
 
     Parameters
     ----------
@@ -54,6 +54,11 @@ class GeneratorPrior(SquareDecoder):
     torch.Size([2, 23, 512])
     """
 
+    preset = "prior"
+    takes_sampled = False  # the generator draws photographs, and such embeddings have none
+    validation_faces = 48  # each takes half a second of a core
+    draws_portraits = True
+
     def __init__(
         self,
         embedding_size: int = 512,
@@ -62,7 +67,6 @@ class GeneratorPrior(SquareDecoder):
     ):
         super().__init__(embedding_size, output_size)
         self.positions = {eye: (float(y), float(x)) for eye, (y, x) in positions.items()}
-        self.draft = True
         self.hidden = nn.Linear(embedding_size, _HIDDEN)
         features = embedding_size + _HIDDEN
         self.common = nn.Linear(features, STYLE_SIZE)
@@ -71,6 +75,18 @@ class GeneratorPrior(SquareDecoder):
         for last in (self.common, self.own):  # the average face, first
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+
+    @classmethod
+    def for_faces(
+        cls, embedding_size: int, image_size: tuple[int, int], positions: Eyes, width: float
+    ) -> GeneratorPrior:
+        """Make one that draws the average face; it has one ``width``."""
+        return cls(embedding_size, positions, cls._side(image_size))
+
+    @classmethod
+    def check_installed(cls) -> None:
+        """Load the generator, whose package may be missing."""
+        shared_generator("cpu")
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Decode a batch.
@@ -86,7 +102,7 @@ class GeneratorPrior(SquareDecoder):
             RGB in [0, 1].
         """
         generator, styles = self._generator(), self.styles(embeddings)
-        if self.training and self.draft:
+        if self.training and self.drafts:
             faces = generator.draft(styles)
         else:
             faces = _few_at_once(lambda some: _shrunk(generator.medium(some)), styles)
