@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bob_recon_plugin.evaluation.metrics import accepted_most, evaluate, threshold_at_fmr
+from bob_recon_plugin.evaluation.metrics import evaluate, most_accepted, threshold_at_fmr
 from bob_recon_plugin.evaluation.scores import Comparisons, Scores, read
 from bob_recon_plugin.evaluation.statistics import (
     bootstrap,
@@ -61,7 +61,7 @@ def test_a_weighted_threshold_is_that_of_repeated_scores(
     scores, weights = map(np.array, zip(*sorted(rows, reverse=True), strict=True))
     repeated = np.repeat(scores, weights)
     if len(repeated):
-        threshold = _threshold(scores, weights, accepted_most(target, len(repeated)))
+        threshold = _threshold(scores, weights, most_accepted(target, len(repeated)))
         assert threshold == threshold_at_fmr(repeated, target)
 
 
