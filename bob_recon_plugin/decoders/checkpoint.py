@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from ..common.files import whole_or_nothing
+from ..common.record import versions
 from ..common.validation import InputError, InputTypeError, existing_file, one_of
 from .card import ModelCard
 from .dscasconv import DSCasConv
@@ -84,7 +83,7 @@ def save(
         card,
         decoder=name,
         decoder_parameters=_parameters(decoder),
-        versions=card.versions or _versions(),
+        versions=card.versions or versions(),
     )
     tensors = {k: _stored(v, _DTYPES[dtype]) for k, v in decoder.state_dict().items()}
     _check_finite(tensors, f"as {dtype}; save as float32, or look for a training that diverged.")
@@ -276,13 +275,3 @@ def _name(decoder: nn.Module) -> str:
 def _parameters(decoder: nn.Module) -> dict[str, Any]:
     """Constructor parameters, which decoders keep under their own names."""
     return {name: getattr(decoder, name) for name in inspect.signature(type(decoder)).parameters}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("bob_recon_plugin", "bob.bio.base", "bob.bio.face", "torch"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
