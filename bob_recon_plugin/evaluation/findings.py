@@ -34,14 +34,11 @@ class Linkability:
         Class of the mated scores: "genuine", or "type2" for a linkage through a reconstruction.
     d_sys, maximal : float
         In [0, 1]; see `bob_recon_plugin.evaluation.statistics`.
-    n_mated, n_non_mated : int
     """
 
     mated: str
     d_sys: float
     maximal: float
-    n_mated: int
-    n_non_mated: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +166,6 @@ def _linkability(scores: Scores) -> list[Linkability]:
             name,
             d_sys(values, scores.impostor),
             maximal_linkability(values, scores.impostor),
-            len(values),
-            len(scores.impostor),
         )
         for name, values in mated.items()
         if len(values)

@@ -179,12 +179,17 @@ def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[flo
     """
     if not 0 <= k <= n:
         raise InputError(f"`k` must be in [0, n], got {k} of {n}; count again.")
-    if not 0 < confidence < 1:
-        raise InputError(f"`confidence` must be in (0, 1), got {confidence}; 0.95 is usual.")
+    check_confidence(confidence)
     if not n:
         return 0.0, 1.0
     interval = binomtest(k, n).proportion_ci(confidence, "exact")
     return float(interval.low), float(interval.high)
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise ValueError unless the confidence of an interval is in (0, 1)."""
+    if not 0 < confidence < 1:
+        raise InputError(f"`confidence` must be in (0, 1), got {confidence}; 0.95 is usual.")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from .scores import Comparisons, check_groups, read
 if TYPE_CHECKING:
     from ..recognizers import Identity
 
-_UNKNOWN = "not recorded"
+#: what a report shows for facts that a run did not record
+UNKNOWN = "not recorded"
 #: parts of a record that are objects
 _OBJECTS = ("identity", "card", "threat", "versions", "database", "decoder", "recognizer")
 
@@ -70,19 +71,19 @@ class RunFolder:
     def inverted(self) -> str:
         """Name of the system whose templates leaked."""
         if "inverted" in self.identity or self.identity.get("leak"):
-            return str(self.record.get("threat", {}).get("leaked", _UNKNOWN))
-        return str(self.identity.get("decoder", {}).get("recognizer", _UNKNOWN))
+            return str(self.record.get("threat", {}).get("leaked", UNKNOWN))
+        return str(self.identity.get("decoder", {}).get("recognizer", UNKNOWN))
 
     @property
     def attacked(self) -> str:
         """Name of the system under attack."""
-        return str(self.identity.get("recognizer", {}).get("name", _UNKNOWN))
+        return str(self.identity.get("recognizer", {}).get("name", UNKNOWN))
 
     @property
     def database(self) -> str:
         """Class of the database, with its protocol."""
         about = self.identity.get("database", {})
-        name, protocol = about.get("class", _UNKNOWN), about.get("protocol")
+        name, protocol = about.get("class", UNKNOWN), about.get("protocol")
         return f"{name} ({protocol})" if protocol else name
 
     def face(self, template: str) -> Path:

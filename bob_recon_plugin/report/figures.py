@@ -17,6 +17,7 @@ from scipy.special import ndtri
 from bob_recon_plugin.evaluation.findings import Findings
 from bob_recon_plugin.evaluation.metrics import CONFIDENCE, Rate
 
+from .provenance import is_plain
 from .style import ACCENT, INK, RULE, colour, count, dashes, heading, label, number, percent, short
 
 _WIDTH = 7.2  # inches
@@ -118,8 +119,7 @@ def histograms(findings: Findings) -> Chart:
 
 def _cosine(findings: Findings) -> str:
     """Return how the scores of Bob's usual comparison are related to cosines."""
-    algorithm = findings.run.identity.get("algorithm", {})
-    plain = str(algorithm.get("class", "")).endswith(".Distance")
+    plain = is_plain(findings.run.identity.get("algorithm", {}))
     return " A score is the negated cosine distance: add 1 for the cosine." if plain else ""
 
 

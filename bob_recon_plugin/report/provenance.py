@@ -8,11 +8,10 @@ from typing import Any
 
 from bob_recon_plugin.common.files import sha256
 from bob_recon_plugin.evaluation.findings import Findings
-from bob_recon_plugin.evaluation.run_folder import RunFolder, took_part
+from bob_recon_plugin.evaluation.run_folder import UNKNOWN, RunFolder, took_part
 
 from .style import count
 
-_UNKNOWN = "not recorded"
 #: settings with a row of their own; all others follow, under their name or that of `_NAMES`
 _IDENTITY = (
     *("recognizer", "system", "algorithm", "inverted", "leak"),
@@ -39,7 +38,7 @@ def subtitle(run: RunFolder) -> str:
     parts = [f"Run {run.name}"]
     if run.identity:
         parts.append(f"database {run.database}")
-        parts.append(f"re-entry at the {run.identity.get('reentry', _UNKNOWN)}")
+        parts.append(f"re-entry at the {run.identity.get('reentry', UNKNOWN)}")
     else:
         parts.append("a score file without a record of what was run")
     return ", ".join(parts) + "."
@@ -51,7 +50,7 @@ def protection(run: RunFolder) -> str:
     algorithm = run.identity.get("inverted", run.identity).get("algorithm")
     if algorithm is None:
         stored = "those of a system that is not recorded"
-    elif _plain(algorithm):
+    elif is_plain(algorithm):
         stored = "plain embeddings, without protection"
     else:
         stored = f"those of {_settings(run, leaked, 'algorithm')}"
@@ -62,7 +61,7 @@ def protection(run: RunFolder) -> str:
 def linked(run: RunFolder) -> str:
     """Return which templates are linked by the genuine scores."""
     mated = "an enrolled template and a probe of the same person, compared by the attacked system"
-    if "algorithm" not in run.identity or _plain(run.identity["algorithm"]):
+    if "algorithm" not in run.identity or is_plain(run.identity["algorithm"]):
         return mated
     return f"{mated}; templates of one person with two keys were not compared"
 
@@ -76,7 +75,7 @@ def systems_of(run: RunFolder) -> dict[str, str]:
 
 def _settings(run: RunFolder, of: str, what: str) -> str:
     """Return the settings of a system or of its comparison on one line."""
-    return _line(run.record.get("settings", {}).get(of, {}).get(what, _UNKNOWN))
+    return _line(run.record.get("settings", {}).get(of, {}).get(what, UNKNOWN))
 
 
 def _steps(run: RunFolder) -> list[str]:
@@ -84,7 +83,7 @@ def _steps(run: RunFolder) -> list[str]:
     return [_line(step) for step in run.record.get("settings", {}).get("leak", [])]
 
 
-def _plain(algorithm: Mapping[str, Any]) -> bool:
+def is_plain(algorithm: Mapping[str, Any]) -> bool:
     """Return whether a described algorithm is Bob's comparison of plain embeddings."""
     return str(algorithm.get("class", "")).endswith(".Distance")
 
@@ -123,12 +122,12 @@ def _counts(findings: Findings) -> list[tuple[str, str]]:
 def _identity(run: RunFolder) -> list[tuple[str, str]]:
     identity, card = run.identity, run.record.get("card", {})
     if not identity:
-        return [("Run", _UNKNOWN)]
+        return [("Run", UNKNOWN)]
     decoder = identity.get("decoder", {})
     settings = json.dumps(identity.get("database", {}), sort_keys=True)
     seed = card.get("seed")
     return [
-        ("Command", str(run.record.get("command", _UNKNOWN))),
+        ("Command", str(run.record.get("command", UNKNOWN))),
         ("Database", settings),
         ("Attacked system", _with_hash(identity.get("recognizer", {}))),
         ("Comparison of the attacked system", _settings(run, "attacked", "algorithm")),
@@ -136,10 +135,10 @@ def _identity(run: RunFolder) -> list[tuple[str, str]]:
         *([("Template steps before the decoder", "; ".join(_steps(run)))] if _steps(run) else []),
         ("Knowledge of the attacker", _knowledge(run)),
         ("Decoder", _with_hash(decoder)),
-        ("Training of the decoder", str(decoder.get("preset") or card.get("preset") or _UNKNOWN)),
-        ("Training data of the decoder", str(card.get("training_data") or _UNKNOWN)),
-        ("Training seed of the decoder", _UNKNOWN if seed is None else str(seed)),
-        ("Re-entry", str(identity.get("reentry", _UNKNOWN))),
+        ("Training of the decoder", str(decoder.get("preset") or card.get("preset") or UNKNOWN)),
+        ("Training data of the decoder", str(card.get("training_data") or UNKNOWN)),
+        ("Training seed of the decoder", UNKNOWN if seed is None else str(seed)),
+        ("Re-entry", str(identity.get("reentry", UNKNOWN))),
         *_more("Decoder, ", decoder, _DECODER),
         *_more("", identity, _IDENTITY),
         *_models(run),
@@ -173,7 +172,7 @@ def _models(run: RunFolder) -> list[tuple[str, str]]:
     for part in took_part(run.record):
         roles.setdefault((part.model.name, part.model.sha256), []).append(part.role)
     models = [
-        f"{name} (SHA-256 {digest or _UNKNOWN}) {', '.join(did)}"
+        f"{name} (SHA-256 {digest or UNKNOWN}) {', '.join(did)}"
         for (name, digest), did in roles.items()
     ]
     return [("Recognition models", "; ".join(models))]
@@ -182,13 +181,13 @@ def _models(run: RunFolder) -> list[tuple[str, str]]:
 def _knowledge(run: RunFolder) -> str:
     threat = run.record.get("threat", {})
     if not threat:
-        return _UNKNOWN
+        return UNKNOWN
     return f"attack {threat['attack']} of 5: {threat['knowledge']}"
 
 
 def _with_hash(about: dict[str, Any]) -> str:
     digest = about.get("sha256")
-    return f"{about.get('name', _UNKNOWN)}, SHA-256 {digest or _UNKNOWN}"
+    return f"{about.get('name', UNKNOWN)}, SHA-256 {digest or UNKNOWN}"
 
 
 def _thresholds(findings: Findings) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_array
 
-from bob_recon_plugin.evaluation.metrics import CONFIDENCE, most_accepted
+from bob_recon_plugin.evaluation.metrics import CONFIDENCE, check_confidence, most_accepted
 from bob_recon_plugin.evaluation.scores import Comparisons
 
 from ...common.validation import InputError
@@ -104,8 +104,7 @@ def bootstrap(
     """
     if replicates < 1:
         raise InputError(f"`replicates` must be at least 1, got {replicates}; 1000 is usual.")
-    if not 0 < confidence < 1:
-        raise InputError(f"`confidence` must be in (0, 1), got {confidence}; 0.95 is usual.")
+    check_confidence(confidence)
     draw = np.random.default_rng(seed)
     setting = _Group(dev)
     reported = setting if eval is None else _Group(eval)

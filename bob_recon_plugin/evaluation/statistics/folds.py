@@ -20,13 +20,12 @@ class MeanRate:
 
     mean: float
     error: float
-    per_fold: tuple[float, ...]
 
     @classmethod
     def of(cls, values: Sequence[float]) -> MeanRate:
         """Return the mean of `values`, and their standard deviation (n - 1) over the root of n."""
         error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-        return cls(float(np.mean(values)), error, tuple(map(float, values)))
+        return cls(float(np.mean(values)), error)
 
 
 @dataclass(frozen=True)
