@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from matplotlib.text import Text
 from PIL import Image
 from sklearn.metrics import det_curve, roc_curve
 
@@ -25,6 +26,7 @@ from bob_recon_plugin.evaluation.metrics import evaluate
 from bob_recon_plugin.evaluation.run_folder import open_run
 from bob_recon_plugin.evaluation.scores import load
 from bob_recon_plugin.report.build import Options, write_report
+from bob_recon_plugin.report.figures import draw
 from bob_recon_plugin.report.matrix import shade
 from bob_recon_plugin.report.pictures import choose
 from bob_recon_plugin.report.style import colour, fmr_words, limits, number, percent
@@ -360,6 +362,16 @@ def test_every_picture_can_be_heard(run_folder: Path) -> None:
     assert set(scopes) == {"col", "row"}
     assert ("html", {"lang": "en"}) in page.tags
     assert "face not kept" in page.text
+
+
+def test_no_chart_shows_the_source_of_a_formula(run_folder: Path) -> None:
+    for chart in draw(analyse(open_run(run_folder), replicates=0)):
+        chart.data_uri()  # draws the labels
+        words = [text.get_text() for text in chart.figure.findobj(Text)]
+        assert any(words)
+        assert not [word for word in words if "$" in word]
+        if chart.name == "sar-fmr":
+            assert {"1e-2", "1e-1", "1e0"} <= set(words)
 
 
 def test_colours_are_told_apart_without_red_and_green() -> None:
