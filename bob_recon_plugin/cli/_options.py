@@ -20,7 +20,7 @@ fmr = click.option(
 distances = click.option(
     "--distances",
     is_flag=True,
-    help="The files hold distances: lower is more alike, accepted at or below the threshold.",
+    help="The files hold distances: lower means more similar, accepted at or below the threshold.",
 )
 
 

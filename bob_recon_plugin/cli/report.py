@@ -36,7 +36,7 @@ from ._stoppable import Stoppable
 @click.option(
     "--originals",
     metavar="DATABASE",
-    help="Database of the images behind the templates: a resource such as recon-lfw-view2, or a "
+    help="Database of the original images: a resource such as recon-lfw-view2, or a "
     "Python file that sets `database`. Default: the database of the run, if it can be opened.",
 )
 @click.option(

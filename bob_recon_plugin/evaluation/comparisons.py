@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bob_recon_plugin.common.validation import InputError
+from ..common.validation import InputError
 
 BONA_FIDE = ("genuine", "impostor")
 #: attacks on the person whose template was inverted
@@ -130,6 +130,12 @@ class Comparisons:
     def rows(self, kind: str) -> np.ndarray:
         """Indices of the rows of a class, those without a score included."""
         return np.flatnonzero(self.kind == self.kinds.index(kind))
+
+    def compared(self, row: int) -> tuple[str, str]:
+        """Return the template ids of probe and reference of a row, "" if the file lacks them."""
+        ids = (self.probe[row], self.reference[row])
+        probe, reference = (self.templates[i] if i >= 0 else "" for i in ids)
+        return probe, reference
 
     def scores(self) -> Scores:
         """Return the scores by class, as `bob_recon_plugin.evaluation.scores.load` does."""

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from bob_recon_plugin.evaluation.scores import Scores
-
 from ..common.validation import InputError
+from .scores import Scores
 
 CONFIDENCE = 0.95
 #: Accepted impostors that a threshold needs: with fewer, each single one moves it.

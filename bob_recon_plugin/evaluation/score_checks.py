@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bob_recon_plugin.common.validation import InputError
-
+from ..common.validation import InputError
 from .comparisons import ATTACKS, BONA_FIDE, Comparisons, check_attack_name
 
 ATTACK_COLUMN = "probe_attack_type"
@@ -135,8 +134,7 @@ def _repeated(table: Comparisons, lines: array[int], path: Path) -> Iterator[str
 
     def where(rows: np.ndarray) -> str:
         first = rows[0]
-        names = [table.templates[at[first]] for at in (table.probe, table.reference)]
-        return f"(first: line {lines[first]}, {' with '.join(names)})"
+        return f"(first: line {lines[first]}, {' with '.join(table.compared(first))})"
 
     bona_fide = np.flatnonzero(again & (table.kind < len(BONA_FIDE)))
     if len(bona_fide):

@@ -12,8 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bob_recon_plugin.common.validation import InputError, existing_file
-
+from ..common.validation import InputError, existing_file
 from .comparisons import ATTACKS, BONA_FIDE, TYPE_I, TYPE_II, Comparisons, Scores
 from .score_checks import (
     ATTACK_COLUMN,

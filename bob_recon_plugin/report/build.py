@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bob_recon_plugin.common.files import whole_or_nothing
-from bob_recon_plugin.common.record import versions
-from bob_recon_plugin.evaluation.findings import Findings, analyse
-from bob_recon_plugin.evaluation.run_folder import Part, RunFolder, open_run, took_part
-from bob_recon_plugin.evaluation.scores import TYPE_I
-from bob_recon_plugin.evaluation.source_images import Originals, reopen, source_of
-
+from ..common.files import whole_or_nothing
+from ..common.record import versions
 from ..common.validation import InputError
+from ..evaluation.findings import Findings, analyse
+from ..evaluation.run_folder import Part, RunFolder, open_run, took_part
+from ..evaluation.scores import TYPE_I
+from ..evaluation.source_images import Originals, reopen, source_of
 from . import matrix
 from .figures import draw
 from .page import Chapter, render
 from .pictures import read_face, sheet
 
 if TYPE_CHECKING:
-    from bob_recon_plugin.evaluation.quality import QualityMeasure
+    from ..evaluation.quality import QualityMeasure
 
 
 @dataclass(frozen=True)
@@ -132,12 +131,12 @@ def _chapter(run: RunFolder, options: Options, count: int) -> Chapter:
             for attack in attacks
         }
         note = (
-            "Left the original image of the template (the first if there are several), then the "
-            "reconstruction, and for Type-II right the enrolled image it is compared with. "
+            "Left: the original image of the template (the first if there are several). Then the "
+            "reconstruction, and for Type-II the enrolled image that it is compared with. "
             if originals
             else f"Reconstructions without original images. {why} "
         )
-        note += "Below are the score and the outcome at the threshold of the headline."
+        note += "Below: score and outcome at the threshold of the headline."
     quality, compared = _quality(
         findings, originals, why if kept else "no faces were kept.", options
     )
@@ -181,7 +180,7 @@ def _quality(
     if not pairs.people:
         why = left_out or f"no original image in {originals.name} belongs to a kept face"
         return [], f"Not measured: {why}."
-    from bob_recon_plugin.evaluation.quality import (  # loads torch
+    from ..evaluation.quality import (  # loads torch
         measure,
         part_of,
         second_recognizer,
@@ -234,8 +233,7 @@ def _pairs(findings: Findings, originals: Originals, most: int) -> _Pairs:
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
     pairs, left_out = _Pairs([], [], [], 0), 0
     for row in rows:
-        probe = table.templates[table.probe[row]] if table.probe[row] >= 0 else ""
-        target = table.templates[table.reference[row]] if table.reference[row] >= 0 else ""
+        probe, target = table.compared(row)
         face = read_face(findings.run.face(probe))
         original = originals.get(target if attack == TYPE_I else source_of(probe, attack))
         if face is None or original is None:

@@ -14,9 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import ndtri
 
-from bob_recon_plugin.evaluation.findings import Findings
-from bob_recon_plugin.evaluation.metrics import CONFIDENCE, Rate
-
+from ..evaluation.findings import Findings
+from ..evaluation.metrics import CONFIDENCE, Rate
 from .provenance import is_plain
 from .style import ACCENT, INK, RULE, colour, count, dashes, heading, label, number, percent, short
 

@@ -12,9 +12,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from bob_recon_plugin.evaluation.findings import Findings
-from bob_recon_plugin.evaluation.metrics import Rate
-
+from ..evaluation.findings import Findings
+from ..evaluation.metrics import Rate
 from .style import ACCENT, INK, PAPER, heading, limits, percent, short
 from .tables import marks
 

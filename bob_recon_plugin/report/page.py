@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from bob_recon_plugin.evaluation.findings import Findings
-from bob_recon_plugin.evaluation.metrics import CONFIDENCE
-
+from ..evaluation.findings import Findings
+from ..evaluation.metrics import CONFIDENCE
 from . import words
 from .figures import Chart
 from .matrix import matrices, shade
@@ -21,7 +20,7 @@ from .style import count, heading, label, limits, number, percent, short
 from .tables import marks, notes
 
 if TYPE_CHECKING:
-    from bob_recon_plugin.evaluation.quality import QualityMeasure
+    from ..evaluation.quality import QualityMeasure
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,7 @@ import matplotlib
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
-from bob_recon_plugin.common.files import whole_or_nothing
-
+from ..common.files import whole_or_nothing
 from . import matrix, words
 from .page import Chapter
 from .provenance import facts, title

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bob_recon_plugin.common.validation import InputError
-from bob_recon_plugin.evaluation.findings import Findings
-from bob_recon_plugin.evaluation.scores import TYPE_I
-from bob_recon_plugin.evaluation.source_images import Originals, source_of
-from bob_recon_plugin.images.reading import load_image
-
+from ..common.validation import InputError
+from ..evaluation.findings import Findings
+from ..evaluation.scores import TYPE_I
+from ..evaluation.source_images import Originals, source_of
+from ..images.reading import load_image
 from .style import label, number
 
 _SIDE = 112
@@ -125,8 +124,7 @@ def _example(
     score = float(table.score[row])
     accepted = score >= findings.points[findings.headline].threshold
     outcome = "not acquired" if np.isnan(score) else "accepted" if accepted else "rejected"
-    probe = table.templates[table.probe[row]] if table.probe[row] >= 0 else ""
-    target = table.templates[table.reference[row]] if table.reference[row] >= 0 else ""
+    probe, target = table.compared(row)
     result = f"score {number(score)}, {outcome}" if score == score else outcome
     uri, note = _file(findings.run.face(probe), cache)
     made = Picture(uri, f"{label(attack)} against {target}: {result}", note)

@@ -6,10 +6,9 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from bob_recon_plugin.common.files import sha256
-from bob_recon_plugin.evaluation.findings import Findings
-from bob_recon_plugin.evaluation.run_folder import UNKNOWN, RunFolder, took_part
-
+from ..common.files import sha256
+from ..evaluation.findings import Findings
+from ..evaluation.run_folder import UNKNOWN, RunFolder, took_part
 from .style import count
 
 #: settings with a row of their own; all others follow, under their name or that of `_NAMES`

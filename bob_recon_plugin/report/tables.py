@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bob_recon_plugin.common.validation import InputError, one_of
-from bob_recon_plugin.evaluation.metrics import (
+from ..common.validation import InputError, one_of
+from ..evaluation.metrics import (
     CONFIDENCE,
     FEW_IMPOSTORS,
     RECOGNISES,
@@ -18,7 +18,6 @@ from bob_recon_plugin.evaluation.metrics import (
     Rate,
     leading,
 )
-
 from .style import heading, short
 
 FORMATS = ("text", "markdown", "csv", "json")

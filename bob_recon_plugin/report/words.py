@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bob_recon_plugin.evaluation.findings import Findings
-from bob_recon_plugin.evaluation.metrics import CONFIDENCE, Rate
-from bob_recon_plugin.evaluation.scores import TYPE_I, TYPE_II
-from bob_recon_plugin.evaluation.statistics import Spread
-
+from ..evaluation.findings import Findings
+from ..evaluation.metrics import CONFIDENCE, Rate
+from ..evaluation.scores import TYPE_I, TYPE_II
+from ..evaluation.statistics import Spread
 from .style import count, fmr_words, label, limits, percent, short
 from .tables import NOT_RECOGNISED, marks, unrecognised
 from .tables import cautions as cautions_of

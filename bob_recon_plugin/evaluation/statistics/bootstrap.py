@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_array
 
-from bob_recon_plugin.evaluation.metrics import CONFIDENCE, check_confidence, most_accepted
-from bob_recon_plugin.evaluation.scores import Comparisons
-
 from ...common.validation import InputError
+from ..metrics import CONFIDENCE, check_confidence, most_accepted
+from ..scores import Comparisons
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bob_recon_plugin.evaluation.scores import Scores
+from ..scores import Scores
 
 _POINTS = 200
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bob_recon_plugin.evaluation.metrics import sar as share
-from bob_recon_plugin.evaluation.metrics import threshold_at_fmr
-from bob_recon_plugin.evaluation.scores import Comparisons
-
 from ...common.validation import InputError
+from ..metrics import sar as share
+from ..metrics import threshold_at_fmr
+from ..scores import Comparisons
 
 
 @dataclass(frozen=True)
