@@ -256,7 +256,8 @@ def test_the_command_writes_an_adapter_that_works(sets, tmp_path):
     assert card.data == "a test"
     assert "numpy" in card.versions
     assert done.output == (
-        f"{path}: one to two, fitted on 20 faces; mean cosine of held-out ones {card.cosine:.3f}.\n"
+        f"{path}: one to two, fitted on 20 faces; "
+        f"mean cosine on held-out faces {card.cosine:.3f}.\n"
     )
     assert card.cosine > 0.98
     mapped = Adapter(path).transform(list(known))

@@ -87,8 +87,8 @@ def test_default_targets_and_the_warning(dev: Path) -> None:
     warnings = [line for line in output.splitlines() if line.startswith("Warning")]
     assert warnings == [
         "Warning: Too few impostors for FMR 1e-3: 1e-3 x 1000 = 1 dev scores, fewer than 10, set "
-        "the threshold. It and the rates at it move with every single one; compare runs at a "
-        "looser FMR, or go by the interval over people (`bob bio recon report`)."
+        "the threshold. It and its rates change with each of them; compare runs at a higher FMR, "
+        "or use the interval over people (`bob bio recon report`)."
     ]
 
 

@@ -90,7 +90,7 @@ def test_without_the_queue_it_says_so_at_once(no_queue, make, command):
         ({"jobs": 2.5}, "`jobs` must be a whole number from 1 on, got 2.5"),
         ({"jobs": (3, 2)}, "`jobs` must be a whole number from 3 on, got 2"),
         ({"jobs": (1, 2, 3)}, r"`jobs` must be a number or \(least, most\), got \(1, 2, 3\)"),
-        ({"memory": "lots"}, "`memory` must be a size with its unit, got 'lots'"),
+        ({"memory": "lots"}, "`memory` must be a size with a unit, got 'lots'"),
         ({"interface": "ib99"}, r"`interface` must be one of this machine \(lo.* got 'ib99'"),
     ],
 )
@@ -106,10 +106,10 @@ def test_jobs_that_cannot_be(queue, make, options, says):
     [
         ({"workers": 0}, "`workers` must be a whole number from 1 on, got 0"),
         ({"threads": "2"}, "`threads` must be a whole number from 1 on, got '2'"),
-        ({"memory": "lots"}, "`memory` must be a size with its unit, got 'lots'"),
+        ({"memory": "lots"}, "`memory` must be a size with a unit, got 'lots'"),
         ({"gpus": 2}, "`gpus` must be at most the number of GPUs that torch sees, got 2 of 1"),
         ({"gpus": "some"}, "`gpus` must be a whole number from 1 on, got 'some'"),
-        ({"gpus": 1, "workers": 2}, "`workers` must be left out where `gpus` sets their number"),
+        ({"gpus": 1, "workers": 2}, "`workers` must be left out if `gpus` sets their number"),
     ],
 )
 def test_workers_here_that_cannot_be(monkeypatch, options, says):
@@ -143,7 +143,7 @@ def test_jobs_that_do_not_start_are_told(queue, monkeypatch, capfd):
     while "squeue --me" not in said and time.monotonic() < end:
         time.sleep(0.05)
         said += capfd.readouterr().err
-    assert "Note: no job has reported for 0.1 s. `squeue --me` says whether they wait" in said
+    assert "Note: no job has reported for 0.1 s. `squeue --me` shows whether they wait" in said
 
 
 # -- resources and files of `-l` -------------------------------------------------

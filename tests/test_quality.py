@@ -84,13 +84,13 @@ def test_wrong_pairs_are_refused(pairs: tuple[np.ndarray, np.ndarray]) -> None:
 def test_the_second_model_is_another_one() -> None:
     first = quality.second_recognizer([])
     assert first == "arcface-mbf"
-    name = quality.second_recognizer([Part("is under attack", Identity(first, None))])
+    name = quality.second_recognizer([Part("is under attack", Identity(first))])
     assert name != first
     # the same file under another name is the same model, another file under this name is not
     digest = get(first).sha256
     assert quality.second_recognizer([Part("is under attack", Identity("mine", digest))]) == name
     assert quality.second_recognizer([Part("is under attack", Identity(first, "0" * 64))]) == first
-    everyone = [Part("is under attack", Identity(name, None)) for name in names()]
+    everyone = [Part("is under attack", Identity(name)) for name in names()]
     assert quality.second_recognizer(everyone) is None
 
 
@@ -102,7 +102,7 @@ def test_identity_of_a_face_with_itself_and_another() -> None:
     assert own.mean == pytest.approx(1, abs=1e-6)
     assert other.mean is not None
     assert abs(other.mean) < 0.3
-    assert own.note == "arcface-mbf: reconstruction against the image behind its template"
+    assert own.note == "arcface-mbf: reconstruction with the original image of its template"
 
 
 @pytest.mark.slow
@@ -175,9 +175,9 @@ def test_a_run_s_database_opens_again() -> None:
     assert [r.template_id for r in again.references()] == [
         r.template_id for r in DemoDatabase().references()
     ]
-    with pytest.raises(ValueError, match="the run's database, AtntDatabase, cannot be opened"):
+    with pytest.raises(ValueError, match="must be one of this package, got AtntDatabase"):
         reopen({"class": "AtntDatabase"})
-    with pytest.raises(ValueError, match="not recorded, cannot be opened"):
+    with pytest.raises(ValueError, match="must be one of this package, got none recorded"):
         reopen({})
     with pytest.raises(FileNotFoundError, match="gone"):
         reopen({"class": "FolderDatabase", "original_directory": "/gone"})

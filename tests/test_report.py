@@ -16,15 +16,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from matplotlib.text import Text
 from PIL import Image
 from sklearn.metrics import det_curve, roc_curve
 
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.evaluation.findings import judge
+from bob_recon_plugin.evaluation.findings import analyse
 from bob_recon_plugin.evaluation.metrics import evaluate
 from bob_recon_plugin.evaluation.run_folder import open_run
 from bob_recon_plugin.evaluation.scores import load
 from bob_recon_plugin.report.build import Options, write_report
+from bob_recon_plugin.report.figures import draw
 from bob_recon_plugin.report.matrix import shade
 from bob_recon_plugin.report.pictures import choose
 from bob_recon_plugin.report.style import colour, fmr_words, limits, number, percent
@@ -177,7 +179,7 @@ def test_what_was_run_is_told(run_folder: Path) -> None:
         "database ToyDatabase (toy)",
         "linear, SHA-256 " + "d" * 64,
         "net-a, SHA-256 " + "a" * 64,
-        "Its training seed7",
+        "Training seed of the decoder7",
         "100 faces of nobody",
         "bob bio pipeline simple toy recon",
         "python 3.11, torch 2.4",
@@ -205,21 +207,21 @@ def test_templates_are_counted_once_however_often_they_are_attacked(tmp_path: Pa
     rows = rows_of("P", people=20)
     rows += [f"type1/P{i}/0-1,P{i},P{i}/0,P{i},-1,type1" for i in range(20)]
     write(tmp_path / "scores-dev.csv", rows)
-    verdict = judge(open_run(tmp_path / "scores-dev.csv"), replicates=0)
-    assert verdict.points[0].sar["type1"].n == 40
-    assert verdict.opened[0] is not None
-    assert (verdict.opened[0].k, verdict.opened[0].n) == (verdict.points[0].sar["type1"].k, 20)
+    findings = analyse(open_run(tmp_path / "scores-dev.csv"), replicates=0)
+    assert findings.points[0].sar["type1"].n == 40
+    assert findings.opened[0] is not None
+    assert (findings.opened[0].k, findings.opened[0].n) == (findings.points[0].sar["type1"].k, 20)
 
 
 def test_best_median_worst_and_failures(run_folder: Path) -> None:
-    verdict = judge(open_run(run_folder), replicates=0)
-    chosen = choose(verdict, "type2", 4)
-    scores = {title: verdict.run.dev.score[rows].tolist() for title, (_, rows) in chosen.items()}
-    every = sorted(verdict.scores.attacks["type2"].tolist(), reverse=True)
+    findings = analyse(open_run(run_folder), replicates=0)
+    chosen = choose(findings, "type2", 4)
+    scores = {title: findings.run.dev.score[rows].tolist() for title, (_, rows) in chosen.items()}
+    every = sorted(findings.scores.attacks["type2"].tolist(), reverse=True)
     assert scores["Best"] == every[:4]
     assert scores["Median"] == every[13:17]
     assert scores["Worst"] == every[-4:]
-    rejected = [s for s in every if s < verdict.points[0].threshold]
+    rejected = [s for s in every if s < findings.points[0].threshold]
     assert scores["Failures"][0] == rejected[0]
     assert scores["Failures"][-1] == rejected[-1]
     assert chosen["Failures"][0] == f"{len(rejected)} rejected, 0 not acquired; 4 shown."
@@ -229,18 +231,18 @@ def test_best_median_worst_and_failures(run_folder: Path) -> None:
 
 
 def test_curves_and_thresholds_agree_with_scikit_learn(run_folder: Path) -> None:
-    verdict = judge(open_run(run_folder), replicates=0)
-    genuine, impostor = verdict.scores.genuine, verdict.scores.impostor
+    findings = analyse(open_run(run_folder), replicates=0)
+    genuine, impostor = findings.scores.genuine, findings.scores.impostor
     truth = np.r_[np.ones(len(genuine)), np.zeros(len(impostor))]
     both = np.r_[genuine, impostor]
     fpr, tpr, at = roc_curve(truth, both, drop_intermediate=False)
-    for point in verdict.points:
+    for point in findings.points:
         allowed = fpr <= point.target
         assert fpr[allowed].max() == point.fmr.value
         same = np.flatnonzero(at >= point.threshold)[-1]
         assert (fpr[same], tpr[same]) == (point.fmr.value, point.tmr.value)
     false_accept, false_reject, cuts = det_curve(truth, both)
-    curves = verdict.curves
+    curves = findings.curves
     for fmr, fnmr, threshold in zip(false_accept, false_reject, cuts, strict=True):
         index = int(np.searchsorted(-curves.threshold, -threshold))
         assert curves.threshold[index] == threshold
@@ -280,7 +282,7 @@ def test_the_published_rates_of_a_reproduction(shared_data: Path, tmp_path: Path
     for cell, count in zip(strict[2:], counts, strict=True):
         assert count in cell
     assert "All 2 551 stolen templates open the system" in page.text
-    assert "what was run is not recorded" in page.text
+    assert "a score file without a record of what was run" in page.text
     assert "Genuine 0.716" in page.text
     assert "Type-I attack 0.578, Type-II attack 0.419" in page.text
 
@@ -362,6 +364,16 @@ def test_every_picture_can_be_heard(run_folder: Path) -> None:
     assert "face not kept" in page.text
 
 
+def test_no_chart_shows_the_source_of_a_formula(run_folder: Path) -> None:
+    for chart in draw(analyse(open_run(run_folder), replicates=0)):
+        chart.data_uri()  # draws the labels
+        words = [text.get_text() for text in chart.figure.findobj(Text)]
+        assert any(words)
+        assert not [word for word in words if "$" in word]
+        if chart.name == "sar-fmr":
+            assert {"1e-2", "1e-1", "1e0"} <= set(words)
+
+
 def test_colours_are_told_apart_without_red_and_green() -> None:
     """By lightness alone, or by the axis that all common forms of colour blindness keep."""
     kinds = ["genuine", "impostor", "type1", "type2"]
@@ -428,7 +440,7 @@ def test_faces_can_be_left_out(run_folder: Path) -> None:
     assert "Left out on request." in html
     assert html.count("<img") == 3
     assert "image/jpeg" not in html
-    assert "ToyDatabase, cannot be opened by name" in html
+    assert "must be one of this package, got ToyDatabase" in html
 
 
 def test_originals_come_from_a_database_that_is_named(run_folder: Path, tmp_path: Path) -> None:
@@ -445,7 +457,8 @@ def test_originals_come_from_a_database_that_is_named(run_folder: Path, tmp_path
     assert done.exit_code == 0, done.stderr
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert page.tables["quality"][1][0] == "SSIM"
-    assert "cropped as the decoder draws faces, to 112 x 112; images from ToyDatabase." in page.text
+    assert "compared with the original images of ToyDatabase (the first of a tem" in page.text
+    assert "cropped to the eye positions and the size of the decoder, 112 x 112." in page.text
     alts = [str(a["alt"]) for tag, a in page.tags if tag == "img"]
     assert any(alt.startswith("enrolled image of p") for alt in alts)
     config.write_text("x = 1\n")

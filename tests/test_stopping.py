@@ -34,6 +34,28 @@ WAYS = {
 }
 
 
+REFUSED = {
+    "a full disk": (OSError(28, "No space left on device", "out/x"), "`out/x` must be a file or"),
+    "no libGL": (ImportError("libGL.so.1: cannot open"), "run `apt-get install libgl1"),
+}
+
+
+@pytest.mark.parametrize("error", REFUSED)
+@pytest.mark.parametrize("name", recon.list_commands(click.Context(recon)))
+def test_every_subcommand_shows_what_the_system_refuses_as_one_sentence(name, error, monkeypatch):
+    raised, message = REFUSED[error]
+
+    def work(**_: object) -> None:
+        raise raised
+
+    command = recon.get_command(click.Context(recon), name)
+    monkeypatch.setattr(command, "callback", work)
+    result = CliRunner().invoke(recon, [name, *ARGUMENTS[name]])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert message in " ".join(result.output.split())
+
+
 def stopped_by(how: signal.Signals, by_jobqueue: bool = False):
     """What a command does instead of its work."""
 

@@ -58,6 +58,22 @@ def test_every_cell_is_a_run_and_is_run_once(chain):
     assert Path("out/type1-fmr-0.01.png").is_file()
 
 
+def test_systems_may_score_by_distances(chain):
+    distances = "from bob.bio.base.algorithm import Distance\n"
+    distances += "pipeline.biometric_algorithm = Distance(factor=1)\n"
+    for system in chain:
+        Path(system).write_text(Path(system).read_text() + distances)
+    refused = CliRunner().invoke(recon, arguments(chain))
+    assert refused.exit_code == 2
+    assert "if they are distances, give `--distances` to" in " ".join(refused.output.split())
+    result = CliRunner().invoke(recon, arguments(chain, "--distances"))
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    with open("out/matrix.csv", newline="") as stream:
+        rows = {(r["run"], r["fmr_target"], r["attack_type"]): r for r in csv.DictReader(stream)}
+    assert rows["s0-on-s0", "0.01", "type1"]["k"] == "5"
+    assert float(rows["s0-on-s0", "0.01", "type1"]["threshold"]) > 0  # a distance
+
+
 def test_a_cell_that_was_stopped_is_run_again(chain):
     planned = transfer.cells("toys.py", list(chain), chain, Path("out").absolute())
     ran: list[list[str]] = []

@@ -1,7 +1,7 @@
-"""Subcommands of ``bob bio recon``, one file each, loaded when asked for.
+"""Subcommands of ``bob bio recon``, one file each, imported when they are run.
 
 A file ``some_name.py`` in this folder holds a click command called ``some_name`` and is listed as
-``some-name``. It imports nothing but click at its top, so that ``--help`` stays quick. The
+``some-name``. It imports nothing but click at its top, so that ``--help`` is fast. The
 command is a `Stoppable`, with a sentence on what is kept when Ctrl-C ends it.
 """
 
@@ -31,10 +31,10 @@ class _LazyGroup(click.Group):
 def recon() -> None:
     """Measure how far a face recognition system is exposed to template inversion.
 
-    A stolen template is turned back into a face and the face is presented to the system.
+    A stolen template is inverted to a face, and the face is presented to the system.
 
     \b
-    Run the demo, offline, then read how often the system opened:
+    Run the demo, without network, then print how many attacks are accepted:
         bob bio pipeline simple recon-demo -o results
         bob bio recon metrics results/scores-dev.csv
 

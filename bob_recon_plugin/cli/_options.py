@@ -1,4 +1,4 @@
-"""Options that several subcommands have."""
+"""Options of several subcommands."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ fmr = click.option(
     default=(1e-2, 1e-3),
     show_default=True,
     metavar="RATE",
-    help="False match rate, from 0 to 1, to set a threshold at; may be given several times.",
+    help="Target false match rate, from 0 to 1, of a threshold; may be given several times.",
 )
 
 distances = click.option(
     "--distances",
     is_flag=True,
-    help="The files hold distances: lower is more alike, accepted at or below the threshold.",
+    help="The files hold distances: lower means more similar, accepted at or below the threshold.",
 )
 
 
 def pairs_like(form: str, hint: str = "") -> Callable[..., dict[str, str]]:
-    """Return a callback that reads values of the form ``NAME=VALUE`` into a dict."""
+    """Return a callback that parses values of the form ``NAME=VALUE`` into a dict."""
 
     def read(
         _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The class of every subcommand: Ctrl-C and SIGTERM end it with a sentence and a status."""
+"""The class of every subcommand: the one place for its errors and for the signals that stop it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..common.stopping import stoppable
 
 
 class Stoppable(click.Command):
-    """A command that says what is kept when it is stopped.
+    """A command that shows wrong input as one sentence, and says what is kept when it is stopped.
 
     Parameters
     ----------
     kept : str
-        The sentence; ``{output}`` and the like are the command's options.
+        The sentence for Ctrl-C and SIGTERM; ``{output}`` and the like are options of the command.
     """
 
     def __init__(self, *args: Any, kept: str, **more: Any):
@@ -23,6 +23,9 @@ class Stoppable(click.Command):
         self.kept = kept
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
+        """Run the command; its imports are covered too."""
         with stoppable(self.kept.format_map(ctx.params)):
-            return super().invoke(ctx)
+            from ..common.validation import told_to_user  # loads numpy
+
+            with told_to_user():
+                return super().invoke(ctx)

@@ -26,15 +26,16 @@ from ._stoppable import Stoppable
     multiple=True,
     callback=_options.pairs_like("SYSTEM=FILE"),
     metavar="SYSTEM=FILE",
-    help="Decoder of a system. Default: the one that `bob config set` names, or that ships.",
+    help="Decoder of a system. Default: the one set by `bob config set`, or the included one.",
 )
 @_options.fmr
+@_options.distances
 @click.option(
     "--pass",
     "passed",
     default="",
     metavar="OPTIONS",
-    help="Options of `bob bio pipeline simple` for every cell, as '-l recon-local -g dev'.",
+    help="Options of `bob bio pipeline simple` for every cell, like '-l recon-local -g dev'.",
 )
 def matrix(
     database: str,
@@ -42,14 +43,15 @@ def matrix(
     output: str,
     decoders: dict[str, str],
     fmrs: tuple[float, ...],
+    distances: bool,
     passed: str,
 ) -> None:
-    """Attack every SYSTEM with the templates of every SYSTEM: does an inversion transfer?
+    """Attack every SYSTEM with the templates of every SYSTEM, to see if inversions transfer.
 
-    A row is the system whose templates leaked, a column the system that judges the faces; on the
-    diagonal it is one. Each cell is a run of `bob bio pipeline simple` in OUTPUT/ROW-on-COLUMN
-    with score files of its own. Cells that are done are not run again, and every system embeds
-    the images once for all cells. Tables are printed, and written with matrix.csv and pictures.
+    Rows are the systems whose templates leaked, columns the systems under attack; on the diagonal
+    both are the same. Each cell is a run of `bob bio pipeline simple` in OUTPUT/ROW-on-COLUMN
+    with its own score files. Finished cells are not run again, and each system embeds the images
+    once for all cells. The tables are printed, and written as matrix.csv and as pictures.
 
     \b
     Examples:
@@ -60,16 +62,14 @@ def matrix(
     import shlex
 
     from bob_recon_plugin.attack import matrix as transfer
-    from bob_recon_plugin.common.validation import told_to_user
 
-    with told_to_user():
-        planned = transfer.cells(database, systems, decoders, Path(output).absolute())
+    planned = transfer.cells(database, systems, decoders, Path(output).absolute())
     options = shlex.split(passed)
     for number, cell in enumerate(planned, start=1):
         click.echo(f"{number}/{len(planned)}: {cell.inverted} on {cell.attacked}", err=True)
         if not cell.run(_simple, database, options):
             click.echo(f"{cell.folder} is done", err=True)
-    _told([cell.folder for cell in planned], fmrs, Path(output))
+    _report([cell.folder for cell in planned], fmrs, distances, Path(output))
 
 
 def _simple(arguments: list[str]) -> None:
@@ -78,17 +78,17 @@ def _simple(arguments: list[str]) -> None:
     pipeline_simple.main(arguments, standalone_mode=False)
 
 
-def _told(runs: Sequence[Path], fmrs: Sequence[float], output: Path) -> None:
+def _report(runs: Sequence[Path], fmrs: Sequence[float], distances: bool, output: Path) -> None:
     """Print the matrices as Markdown and write them as CSV and pictures."""
     from bob_recon_plugin.common.files import whole_or_nothing
-    from bob_recon_plugin.evaluation.findings import judge
+    from bob_recon_plugin.evaluation.findings import analyse
     from bob_recon_plugin.evaluation.run_folder import open_run
     from bob_recon_plugin.report import matrix as tables
 
-    verdicts = [judge(open_run(run), fmrs, replicates=0) for run in runs]
+    findings = [analyse(open_run(run, distances), fmrs, replicates=0) for run in runs]
     with whole_or_nothing(output / "matrix.csv") as part:
-        part.write_text(tables.to_csv(verdicts), encoding="utf-8")
-    for table in tables.matrices(verdicts):
+        part.write_text(tables.to_csv(findings), encoding="utf-8")
+    for table in tables.matrices(findings):
         click.echo(f"\n{table.title}\n\n{tables.to_markdown(table)}")
         with whole_or_nothing(output / f"{table.attack}-fmr-{table.target:g}.png") as part:
             tables.draw(table).savefig(part, format="png", dpi=150)

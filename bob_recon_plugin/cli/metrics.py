@@ -1,4 +1,4 @@
-"""``bob bio recon metrics``: the table of rates behind a score file."""
+"""``bob bio recon metrics``: the table of rates of a score file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._stoppable import Stoppable
     type=click.Choice(["text", "markdown", "csv", "json"]),
     default="text",
     show_default=True,
-    help="Form of the table.",
+    help="Format of the table.",
 )
 def metrics(
     scores_dev: str,
@@ -34,9 +34,9 @@ def metrics(
     """Print how often genuine users, impostors and reconstructed faces are accepted.
 
     The zero-effort impostors of SCORES_DEV set a threshold for each false match rate (FMR). The
-    rates are those of SCORES_EVAL, or of SCORES_DEV if it stands alone: true match rate (TMR) and
-    success attack rate (SAR), with counts and 95 % intervals. Type-I attacks meet the template
-    they were reconstructed from, Type-II another template of the same person.
+    rates are those of SCORES_EVAL, or of SCORES_DEV if it is given alone: true match rate (TMR)
+    and success attack rate (SAR), with counts and 95 % intervals. Type-I attacks are compared with
+    the template they were reconstructed from, Type-II attacks with another template of the person.
 
     \b
     Examples:
@@ -45,17 +45,15 @@ def metrics(
         bob bio recon metrics --fmr 1e-3 --format markdown results/scores-dev.csv
         bob bio recon metrics --distances euclidean/scores-dev.csv
     """
-    from bob_recon_plugin.common.validation import told_to_user
     from bob_recon_plugin.evaluation.metrics import evaluate
     from bob_recon_plugin.evaluation.scores import check_groups, load
     from bob_recon_plugin.report.tables import read_as, render, warnings
 
-    with told_to_user():
-        dev = load(scores_dev, distances)
-        eval_ = load(scores_eval, distances) if scores_eval else None
-        check_groups(scores_dev, scores_eval)
-        points = evaluate(dev, eval_, fmrs)
+    dev = load(scores_dev, distances)
+    eval_ = load(scores_eval, distances) if scores_eval else None
+    check_groups(scores_dev, scores_eval)
+    points = evaluate(dev, eval_, fmrs)
     click.echo(render(points, format_))
-    if format_ == "csv":  # the one form without room for notes
+    if format_ == "csv":  # the only format without notes
         for line in [*([read_as(points)] if distances else []), *warnings(points)]:
             click.echo(line, err=True)

@@ -1,4 +1,4 @@
-"""``bob bio recon report``: the page that tells what a run found."""
+"""``bob bio recon report``: one page about one or several runs."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from ._stoppable import Stoppable
 )
 @_options.fmr
 @_options.distances
-@click.option("--pdf", is_flag=True, help="Also a PDF: headline, rates and figures, no faces.")
-@click.option("--png", is_flag=True, help="Also each figure as a PNG file.")
+@click.option("--pdf", is_flag=True, help="Also write a PDF of headline, rates and figures.")
+@click.option("--png", is_flag=True, help="Also write each figure as a PNG file.")
 @click.option(
     "--faces/--no-faces",
     default=True,
     show_default=True,
-    help="Show faces. They are real people's where the database is; leave them out to pass it on.",
+    help="Show faces. They may be of real people: leave them out of a page that you share.",
 )
 @click.option(
     "--originals",
     metavar="DATABASE",
-    help="Database of the images behind the templates: a resource such as recon-lfw-view2, or a "
-    "Python file that sets `database`. Default: the run's own, if it can be opened again.",
+    help="Database of the original images: a resource such as recon-lfw-view2, or a "
+    "Python file that sets `database`. Default: the database of the run, if it can be opened.",
 )
 @click.option(
     "--quality",
@@ -45,40 +45,44 @@ from ._stoppable import Stoppable
     default=500,
     show_default=True,
     metavar="N",
-    help="Measure image quality on so many reconstructions; 0 leaves it out.",
+    help="Number of reconstructions to measure image quality on; 0 for none.",
 )
 @click.option(
     "--recognizer",
     metavar="NAME",
-    help="Recognition model for the identity of reconstructions, one that took no part in the run. "
-    "Default: the first such one whose weights are installed.",
+    help="Recognition model to compare identities with; it must have taken no part in the run. "
+    "Default: the first such model whose weights are installed.",
 )
 @click.option(
     "--folds",
     "pairs",
     type=click.Path(),
     metavar="PAIRS",
-    help="pairs.txt of LFW view 2, to average over its folds. Default: the run's own.",
+    help="pairs.txt of LFW view 2, to average over its folds. Default: that of the run.",
 )
 @click.option(
     "--replicates",
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Draws of the bootstrap over people; 0 leaves it out.",
+    help="Replicates of the bootstrap over people; 0 for none.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the bootstrap."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the bootstrap.",
 )
 def report(runs: tuple[str, ...], output: str, originals: str | None, **options: Any) -> None:
     """Write a report of one or several runs, as one HTML file that needs nothing else.
 
     A RUN is the output folder of `bob bio pipeline simple ... recon -o RUN`, or a score file.
-    Where a folder has dev and eval, dev sets the thresholds and eval is reported. Several runs
-    begin with a matrix of inverted by attacked system, which is also written as CSV.
+    Where a folder has dev and eval, dev sets the thresholds and eval is reported. A report
+    of several runs begins with a matrix of inverted by attacked system, also written as CSV.
 
-    The page has no script and loads nothing. --pdf is drawn by matplotlib, so it works on any
-    machine; for the full page with faces print the HTML file from a browser.
+    The page has no script and loads nothing. --pdf is drawn by matplotlib and needs no browser; for
+    a PDF of the full page with faces, print the HTML file from a browser.
 
     \b
     Examples:
@@ -87,13 +91,11 @@ def report(runs: tuple[str, ...], output: str, originals: str | None, **options:
         bob bio recon report lfw --no-faces --recognizer edgeface-s
         bob bio recon report a-on-a a-on-b b-on-b -o matrix.html
     """
-    from bob_recon_plugin.common.validation import told_to_user
     from bob_recon_plugin.report.build import Options, write_report
 
-    with told_to_user():
-        database = None if originals is None else _database(originals)
-        for path in write_report(runs, output, Options(originals=database, **options)):
-            click.echo(path)
+    database = None if originals is None else _database(originals)
+    for path in write_report(runs, output, Options(originals=database, **options)):
+        click.echo(path)
 
 
 def _database(name: str) -> Any:

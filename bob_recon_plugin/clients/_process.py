@@ -1,4 +1,4 @@
-"""One Dask worker as a process with an environment of its own."""
+"""One Dask worker as a process with its own environment."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PATIENCE = 10  # seconds
 
 
 class WorkerProcess(ProcessInterface):
-    """Run ``dask worker`` beside this process.
+    """Run ``dask worker`` as a child of this process.
 
-    Dask's LocalCluster forks its workers off the main program, which each of
-    them imports again before its environment is set: under ``bob`` that is every
-    plugin, torch among them, which has then counted its threads and GPUs.
+    Workers of Dask's LocalCluster import the main program before their
+    environment is set. Under ``bob`` they import every plugin, and torch then
+    has counted its threads and GPUs already.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ class WorkerProcess(ProcessInterface):
     name : object
         Name of the worker.
     arguments : sequence of str
-        Of ``dask worker``.
+        Arguments of ``dask worker``.
     environment : mapping
-        Variables that differ from those of this process.
+        Variables that are not those of this process.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class WorkerProcess(ProcessInterface):
         await super().start()
 
     async def close(self) -> None:
-        """Ask the worker to end, and end it where it does not."""
+        """Terminate the worker, and kill it if it does not end."""
         if self.process is not None and self.process.returncode is None:
             family = psutil.Process(self.process.pid).children(recursive=True)
             self.process.terminate()

@@ -1,4 +1,4 @@
-"""What every client has in common: its environment, its checks, its start."""
+"""Common parts of all clients: the environment of workers, checks, and the start."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..common.validation import InputError
-from .window import bear_deaths
+from .window import survive_deaths
 
 if TYPE_CHECKING:
     from distributed import Client
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return variables for a worker: threads of networks, and modules of this process."""
+    """Return environment variables for a worker: threads, and the module path of this process."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     own = (sys.prefix + os.sep, sys.base_prefix + os.sep)
     folders = [p for p in map(os.path.abspath, filter(None, sys.path)) if os.path.isdir(p)]
     modules = os.pathsep.join(p for p in folders if not p.startswith(own))
     variables = dict.fromkeys(names, str(threads))
-    # tasks run in a thread, whose own arena of glibc would give large tensors back at every batch
+    # tasks run in a thread, whose own glibc arena would return large tensors after every batch
     variables["MALLOC_ARENA_MAX"] = "1"
     return variables | ({"PYTHONPATH": modules} if modules else {})
 
@@ -36,28 +36,28 @@ def count(name: str, value: object, least: int = 1) -> int:
 
 
 def size(memory: str) -> int:
-    """Return bytes, or raise InputError for what is no size."""
+    """Return a size in bytes, or raise InputError if ``memory`` is not a size."""
     from dask.utils import parse_bytes
 
     try:
         return parse_bytes(memory)
     except (ValueError, AttributeError) as error:
         raise InputError(
-            f"`memory` must be a size with its unit, got {memory!r}; write it as '4GB'."
+            f"`memory` must be a size with a unit, got {memory!r}; write for instance '4GB'."
         ) from error
 
 
 def started(cluster: Any, workers: int, patience: float | None = None) -> Client:
-    """Start workers and return a client; close the cluster where that fails.
+    """Start workers and return a client; close the cluster if this fails.
 
     Parameters
     ----------
     cluster : distributed.SpecCluster
-        With its scheduler running.
+        With a running scheduler.
     workers : int
-        How many to start.
+        Number of workers to start.
     patience : float, optional
-        Seconds within which all must report; by default none is waited for.
+        Seconds within which all must report. Default: do not wait.
     """
     from distributed import Client
 
@@ -68,10 +68,10 @@ def started(cluster: Any, workers: int, patience: float | None = None) -> Client
     try:
         while len(cluster.worker_spec) < workers:
             cluster.worker_spec.update(cluster.new_worker_spec())
-        # `scale` would only log what goes wrong, and the run would wait for ever
+        # `scale` would only log an error, and the run would wait for ever
         cluster.sync(start)
         client = Client(cluster)
-        bear_deaths(client)  # of Bob's own pipelines too
+        survive_deaths(client)  # for Bob's own pipelines too
         if patience is not None:
             client.wait_for_workers(workers, timeout=patience)
     except BaseException as error:
@@ -80,8 +80,8 @@ def started(cluster: Any, workers: int, patience: float | None = None) -> Client
         _close(cluster)
         if isinstance(error, asyncio.TimeoutError):
             raise InputError(
-                f"`workers` must all start within {patience} s, got fewer than {workers}; see what "
-                "they print above, and start fewer or give them more `memory`."
+                f"`workers` must all start within {patience} s, got fewer than {workers}; see the "
+                "output above, and start fewer or give them more `memory`."
             ) from error
         raise
     return client
@@ -90,7 +90,7 @@ def started(cluster: Any, workers: int, patience: float | None = None) -> Client
 def _close(cluster: Any) -> None:
     from distributed import Status
 
-    for worker in cluster._created:  # Dask asserts that each has started
+    for worker in cluster._created:  # Dask asserts that all have started
         if worker.status is Status.created:
             worker.status = Status.failed
     cluster.close()

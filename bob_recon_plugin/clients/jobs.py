@@ -1,4 +1,4 @@
-"""Workers as jobs of a queue, one a job."""
+"""Workers as jobs of a queue, one worker per job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _A_WHILE = 60  # seconds
-_IDLE = 60  # seconds after which a job without work ends; another one may queue for long
+_IDLE = 60  # seconds after which a job without work ends; a new one may queue for long
 
 
 def slurm(
@@ -38,39 +38,39 @@ def slurm(
     Parameters
     ----------
     queue : str, optional
-        Partition; by default the cluster's.
+        Partition. Default: that of the cluster.
     cores : int
-        Cores of a job, all for the networks of the one task that it runs.
+        Cores of a job, all for the networks of its one task.
     memory : str
         Memory of a job.
     jobs : int or (int, int)
-        Number of jobs, or least and most: then jobs come and go with the work. One
-        that ends early (walltime, failed node) is replaced. Bob's ``-w`` does not
-        change these.
+        Number of jobs, or minimum and maximum, between which it follows the work.
+        A job that ends early (walltime, failed node) is replaced. Bob's ``-w`` has
+        no effect.
     gpus : int
         GPUs of a job. A task uses one: ask for more jobs before more GPUs.
     walltime : str
-        Time limit of a job, hours:minutes:seconds. Some minutes more than one
-        partition of the data takes are enough.
+        Time limit of a job, hours:minutes:seconds, some minutes longer than one
+        partition of the data takes.
     account : str, optional
-        Who pays; by default what ``bob config set slurm.account NAME`` has set.
+        Account to charge. Default: that of ``bob config set slurm.account NAME``.
     interface : str, optional
         Network interface over which workers reach this machine ("ib0").
     directives : sequence of str
-        Further lines of ``#SBATCH`` ("--exclude=node7").
+        More ``#SBATCH`` options, such as "--exclude=node7".
     **options
-        Further arguments of `dask_jobqueue.SLURMCluster`.
+        More arguments of `dask_jobqueue.SLURMCluster`.
 
     Returns
     -------
     distributed.Client
-        Its jobs are submitted, maybe not running yet; they are cancelled when
-        Python ends. What they print goes to files of the folder ``logs``.
+        Its jobs are submitted but may not run yet. They are cancelled when Python
+        ends. Their output is in files of the folder ``logs``.
 
     Raises
     ------
     InputError
-        For wrong arguments, without ``sbatch``, and when Slurm refuses the job.
+        For wrong arguments, without ``sbatch``, or if Slurm refuses the job.
     """
     _on_path("sbatch", "Slurm")
     worker = _worker(cores, memory, gpus, options)
@@ -112,20 +112,20 @@ def sge(
     queue, cores, jobs, walltime, interface
         As for `slurm`.
     memory : str
-        Memory at which a worker restarts. To reserve it, name the resource that
-        your site has for it: ``directives=["-l mem_free=4G"]``.
+        Memory at which a worker restarts. To reserve it, name the resource of your
+        site: ``directives=["-l mem_free=4G"]``.
     gpus : int
         GPUs of a job. A task uses one: ask for more jobs before more GPUs.
     project : str, optional
-        Who pays.
+        Project to charge.
     directives : sequence of str
-        Further lines of ``#$``.
+        More ``#$`` options.
     parallel_environment : str
-        Your site's name for several cores of one machine, where ``cores`` > 1.
+        Name of your site for several cores of one machine, used if ``cores`` > 1.
     gpu_resource : str or None
-        Your site's name for GPUs, where ``gpus`` > 0; None where the queue says enough.
+        Name of your site for GPUs, used if ``gpus`` > 0; None if the queue implies them.
     **options
-        Further arguments of `dask_jobqueue.SGECluster`.
+        More arguments of `dask_jobqueue.SGECluster`.
 
     Returns
     -------
@@ -135,13 +135,13 @@ def sge(
     Raises
     ------
     InputError
-        For wrong arguments, without ``qsub``, and when SGE refuses the job.
+        For wrong arguments, without ``qsub``, or if SGE refuses the job.
     """
     _on_path("qsub", "SGE")
     worker = _worker(cores, memory, gpus, options)
     from dask_jobqueue import SGECluster
 
-    lines = ["-S /bin/bash"]  # else the queue's own shell reads the script, often csh
+    lines = ["-S /bin/bash"]  # else the shell of the queue runs the script, often csh
     lines += [f"-pe {parallel_environment} {cores}"] if cores > 1 else []
     lines += [f"-l {gpu_resource}={gpus}"] if gpus and gpu_resource else []
     return _submitted(
@@ -161,7 +161,7 @@ def _on_path(command: str, system: str) -> None:
     if shutil.which(command) is None:
         raise InputError(
             f"`{command}` must be on PATH to submit jobs to {system}, got none; run on a machine "
-            "that submits them, or on this machine alone with `-l recon-local`."
+            "that can submit them, or without jobs by `-l recon-local`."
         )
 
 
@@ -171,13 +171,13 @@ def _interface(name: str | None) -> str | None:
     if name is not None and name not in (here := psutil.net_if_addrs()):
         raise InputError(
             f"`interface` must be one of this machine ({', '.join(here)}), got {name!r}; name the "
-            "one that the workers' machines share."
+            "one of the network of the workers."
         )
     return name
 
 
 def _worker(cores: int, memory: str, gpus: int, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what every job runs, whatever the queue: one process, one task at a time."""
+    """Return the options of every job, for any queue: one process, one task at a time."""
     variables = environment(count("cores", cores))
     prologue = [f"cd {shlex.quote(os.getcwd())}"]
     prologue += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
@@ -194,11 +194,11 @@ def _worker(cores: int, memory: str, gpus: int, options: dict[str, Any]) -> dict
 
 
 def _submitted(cluster_class: Any, jobs: Any, look: str, **options: Any) -> Client:
-    """Submit the jobs and return a client; a refusal is told in the words of the queue."""
+    """Submit the jobs and return a client; InputError quotes why the queue refuses a job."""
     least, most = _bounds(jobs)
     cluster = cluster_class(**options)
     try:
-        # one at once even where none need be, for a refusal to be told now
+        # at least one, so that a refusal is reported now
         client = started(cluster, max(1, least))
     except RuntimeError as error:
         said = str(error).rpartition("stderr:\n")[2].strip().replace("\n", "; ")
@@ -206,9 +206,9 @@ def _submitted(cluster_class: Any, jobs: Any, look: str, **options: Any) -> Clie
             f"`{cluster_class.job_cls.submit_command}` must accept the job, got {said!r}; change "
             "the arguments of the client."
         ) from error
-    # least = most too: this is what replaces jobs that end
+    # also with least = most: adapting replaces jobs that end
     cluster.adapt(minimum_jobs=least, maximum_jobs=most, wait_count=_IDLE)
-    _tell_of_waiting(cluster, look)
+    _report_waiting(cluster, look)
     return client
 
 
@@ -221,15 +221,15 @@ def _bounds(jobs: Any) -> tuple[int, int]:
     return least, count("jobs", jobs[1], max(1, least))
 
 
-def _tell_of_waiting(cluster: Any, look: str) -> None:
-    """Say so where no job has reported after a while: Dask would wait without a word."""
+def _report_waiting(cluster: Any, look: str) -> None:
+    """Print a note if no job has reported after a while: Dask would wait silently."""
 
-    def tell() -> None:
+    def report() -> None:
         if cluster.status.name == "running" and not cluster.scheduler_info["workers"]:
             click.echo(
-                f"Note: no job has reported for {_A_WHILE} s. `{look}` says whether they wait; "
-                "what failed ones printed is in `logs`.",
+                f"Note: no job has reported for {_A_WHILE} s. `{look}` shows whether they wait; "
+                "the output of failed jobs is in `logs`.",
                 err=True,
             )
 
-    cluster.loop.add_callback(cluster.loop.call_later, _A_WHILE, tell)
+    cluster.loop.add_callback(cluster.loop.call_later, _A_WHILE, report)

@@ -1,4 +1,4 @@
-"""Workers on this machine, each a process of its own."""
+"""Workers on this machine, one process each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._start import count, environment, size, started
 if TYPE_CHECKING:
     from distributed import Client
 
-_PATIENCE = 300  # seconds; a cold file server takes its time with imports
+_PATIENCE = 300  # seconds; imports from a cold file server are slow
 
 
 def local(
@@ -26,14 +26,14 @@ def local(
     Parameters
     ----------
     workers : int, optional
-        Number of processes; by default as many as the cores allow. Leave it out
-        with ``gpus``.
+        Number of processes. Default: as many as there are cores for. Not with
+        ``gpus``.
     threads : int
         Threads that the networks of one worker use.
     gpus : int or "all", optional
-        Start one worker for each of so many GPUs instead; each sees its own alone.
+        Start this number of workers, each with one GPU that only it sees.
     memory : str, optional
-        Limit for one worker ("4GB"); by default an equal share of the machine's.
+        Limit of one worker ("4GB"). Default: an equal share of the machine.
 
     Returns
     -------
@@ -42,12 +42,12 @@ def local(
     Raises
     ------
     InputError
-        For wrong arguments, more GPUs than there are, or workers that do not start.
+        For wrong arguments, more GPUs than exist, or workers that do not start.
     """
     devices = [] if gpus is None else _devices(gpus)
     if devices and workers is not None:
         raise InputError(
-            f"`workers` must be left out where `gpus` sets their number, got {workers!r}; drop one."
+            f"`workers` must be left out if `gpus` sets their number, got {workers!r}; give one."
         )
     from dask.system import CPU_COUNT
     from distributed import Scheduler, SpecCluster
@@ -63,7 +63,7 @@ def local(
             "cls": Scheduler,
             "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": ":8787"},
         },
-        # what `-w` adds to workers of GPUs has none
+        # workers that `-w` adds to those with GPUs have none
         worker=_spec(WorkerProcess, limit, variables, "" if devices else None),
         silence_logs=logging.WARNING,
     )
@@ -79,7 +79,7 @@ def _spec(process: type, limit: float, variables: dict[str, str], gpu: str | Non
 
 
 def _devices(gpus: int | str) -> list[str]:
-    """Return what CUDA_VISIBLE_DEVICES is to say, for each of the GPUs wanted."""
+    """Return CUDA_VISIBLE_DEVICES for each of the wanted GPUs."""
     import torch
 
     seen = torch.cuda.device_count()

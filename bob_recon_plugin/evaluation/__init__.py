@@ -1,1 +1,1 @@
-"""From score files to rates, intervals and findings."""
+"""From score files to rates, intervals and all other numbers of a report."""

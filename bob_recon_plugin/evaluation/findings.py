@@ -1,4 +1,4 @@
-"""Every number of a report, computed once."""
+"""All numbers of a report, computed once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from .lfw_folds import fold_of_rows
 from .metrics import OperatingPoint, Rate, evaluate, leading
-from .run_folder import Run
+from .run_folder import RunFolder
 from .scores import TYPE_I, TYPE_II, Comparisons, Scores
 from .statistics import (
     Curves,
@@ -26,7 +26,7 @@ from .statistics import (
 
 @dataclass(frozen=True)
 class Linkability:
-    """How well two templates of one person are told from those of two people.
+    """How well scores distinguish templates of one person from those of two people.
 
     Attributes
     ----------
@@ -34,45 +34,42 @@ class Linkability:
         Class of the mated scores: "genuine", or "type2" for a linkage through a reconstruction.
     d_sys, maximal : float
         In [0, 1]; see `bob_recon_plugin.evaluation.statistics`.
-    n_mated, n_non_mated : int
     """
 
     mated: str
     d_sys: float
     maximal: float
-    n_mated: int
-    n_non_mated: int
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
-    """What is told of one run.
+class Findings:
+    """The numbers of one run.
 
     Attributes
     ----------
-    run : Run
+    run : RunFolder
     scores : Scores
         Of the group that is reported.
     points : list of OperatingPoint
         One per target FMR, from the loosest to the strictest.
     opened : list of Rate or None
-        Per point, the leaked templates that at least one of their own reconstructions opens;
-        None without Type-I attacks.
+        Per point, the share of leaked templates of which at least one Type-I reconstruction is
+        accepted; None without Type-I attacks.
     spreads : list of Resampled
-        Per point, the bootstrap over subjects; empty when it was not asked for.
+        Per point, the bootstrap over subjects; empty without replicates.
     folds : list of Folded
         Per point; empty without folds.
     folds_note : str
-        Why there are none, or where they came from.
+        Which file the folds are from, or why there are none; may be empty.
     curves : Curves
     linkability : list of Linkability
     means : mapping of str to float
-        Mean score of each class that has one.
+        Mean score of each class with scores.
     seed, replicates : int
         Of the bootstrap.
     """
 
-    run: Run
+    run: RunFolder
     scores: Scores
     points: list[OperatingPoint]
     opened: list[Rate | None]
@@ -87,40 +84,40 @@ class Verdict:
 
     @property
     def headline(self) -> int:
-        """Index of the point to speak of first; see `metrics.leading`."""
+        """Index of the point that the headline is about; see `metrics.leading`."""
         return leading(self.points)
 
 
-def judge(
-    run: Run,
+def analyse(
+    run: RunFolder,
     fmrs: Sequence[float] = (1e-2, 1e-3),
     replicates: int = 1000,
     seed: int = 0,
     pairs: str | Path | None = None,
-) -> Verdict:
-    """Compute what a report tells of a run.
+) -> Findings:
+    """Compute all numbers that a report shows of a run.
 
     Parameters
     ----------
-    run : Run
+    run : RunFolder
     fmrs : sequence of float
         Target false match rates, in [0, 1].
     replicates : int
-        Of the bootstrap over subjects; 0 leaves it out.
+        Of the bootstrap over subjects; 0 for none.
     seed : int
         Of the bootstrap.
     pairs : str or Path, optional
-        ``pairs.txt`` of LFW, whose folds the scores are averaged over. Default: that of the
-        run's own database, where it is an LFW and still there.
+        ``pairs.txt`` of LFW, over whose folds the rates are averaged. Default: the file of the
+        database of the run, if this is an LFW that is still there.
 
     Returns
     -------
-    Verdict
+    Findings
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If `pairs` is given and does not fit.
+        If `pairs` is given and does not match the scores.
     """
     fmrs = sorted(set(fmrs), reverse=True)
     dev = run.dev.scores()
@@ -128,7 +125,7 @@ def judge(
     points = evaluate(dev, None if run.eval is None else reported, fmrs)
     folded, note = _folds(run, fmrs, pairs)
     every = {"genuine": reported.genuine, "impostor": reported.impostor, **reported.attacks}
-    return Verdict(
+    return Findings(
         run=run,
         scores=reported,
         points=points,
@@ -145,9 +142,10 @@ def judge(
 
 
 def _opened(table: Comparisons, threshold: float) -> Rate | None:
-    """Leaked templates that one of their Type-I reconstructions opens; not acquired ones left out.
+    """Return the share of leaked templates of which some Type-I reconstruction is accepted.
 
-    Without the column of reference templates each row counts as a template of its own.
+    Reconstructions that were not acquired are ignored. Without the column of reference templates
+    each row counts as a template.
     """
     if TYPE_I not in table.attacks:
         return None
@@ -168,15 +166,15 @@ def _linkability(scores: Scores) -> list[Linkability]:
             name,
             d_sys(values, scores.impostor),
             maximal_linkability(values, scores.impostor),
-            len(values),
-            len(scores.impostor),
         )
         for name, values in mated.items()
         if len(values)
     ]
 
 
-def _folds(run: Run, fmrs: Sequence[float], pairs: str | Path | None) -> tuple[list[Folded], str]:
+def _folds(
+    run: RunFolder, fmrs: Sequence[float], pairs: str | Path | None
+) -> tuple[list[Folded], str]:
     if pairs is not None:
         path = Path(pairs).expanduser()
         return cross_validate(run.dev, fold_of_rows(run.dev, path), fmrs), f"Folds of {path}."

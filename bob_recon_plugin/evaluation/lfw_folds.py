@@ -1,4 +1,4 @@
-"""The folds of LFW view 2, which score files do not tell."""
+"""The folds of LFW view 2, which are not in score files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .scores import Comparisons
 
 
 def read_folds(path: Path) -> dict[str, int]:
-    """Fold of every image that a ``pairs.txt`` names, as ``Name_0001``, counted from 0.
+    """Return the fold, counted from 0, of every image (``Name_0001``) in a ``pairs.txt``.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If the file is missing or malformed, or an image stands in two folds.
+        If the file is missing or malformed, or an image is in two folds.
     """
     path = existing_file("pairs", path, "give the view2/pairs.txt of LFW.")
-    pairs = read_pairs(path)  # checks the first line too: folds, and pairs of each kind in one
+    pairs = read_pairs(path)  # checks the first line too: folds, and pairs of each kind per fold
     with path.open(encoding="utf-8") as lines:
         size = 2 * int(next(lines).split()[1])
     folds: dict[str, int] = {}
@@ -36,14 +36,14 @@ def read_folds(path: Path) -> dict[str, int]:
 
 
 def fold_of_rows(table: Comparisons, path: Path) -> np.ndarray:
-    """Fold of each row, by the reference it was compared with.
+    """Return the fold of each row, that of its reference.
 
     Parameters
     ----------
     table : Comparisons
         Of LFW view 2; templates are named ``Name/Name_0001`` or ``Name_0001``.
     path : Path
-        Its ``pairs.txt``.
+        The ``pairs.txt`` of the protocol.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def fold_of_rows(table: Comparisons, path: Path) -> np.ndarray:
     Raises
     ------
     FileNotFoundError, ValueError
-        If the file is missing or malformed, or names some reference in no fold or in two.
+        If the file is missing or malformed, or a reference is in no fold or in two.
     """
     folds = read_folds(path)
     names = [name.rsplit("/", 1)[-1] for name in table.templates]
@@ -63,7 +63,7 @@ def fold_of_rows(table: Comparisons, path: Path) -> np.ndarray:
             f"`pairs` must name every reference of the scores, got {path} without {len(missing)} "
             f"of {len(used)}"
             + (f" (first: {missing[0]})" if missing and names else "")
-            + "; give the pairs.txt that the run compared."
+            + "; give the pairs.txt of the run."
         )
     fold = np.full(len(names), -1)
     fold[used] = [folds[names[i]] for i in used]

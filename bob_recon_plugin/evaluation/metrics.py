@@ -1,7 +1,7 @@
-"""Rates of a verification system under attack, with the counts and intervals behind them.
+"""Rates of a verification system under attack, with their counts and intervals.
 
 Scores are similarities: a comparison is accepted when ``score >= threshold``, as in Bob. Rates are
-in [0, 1]. Scores hold no NaN: `Scores` counts failures to acquire apart.
+in [0, 1]. Scores hold no NaN: `Scores` counts failures to acquire separately.
 """
 
 from __future__ import annotations
@@ -11,29 +11,28 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv
-
-from bob_recon_plugin.evaluation.scores import Scores
+from scipy.stats import binomtest
 
 from ..common.validation import InputError
+from .scores import Scores
 
 CONFIDENCE = 0.95
-#: Impostors that a threshold must rest on: with fewer, each single one moves it.
+#: Accepted impostors that a threshold needs: with fewer, each single one moves it.
 FEW_IMPOSTORS = 10
-#: True match rate below which a system does not recognise its own users: its other rates say
-#: nothing of a system that works.
+#: True match rate below which a system does not recognise its own users: its other rates then do
+#: not hold for a system that works.
 RECOGNISES = 0.80
 
 
 def threshold_at_fmr(impostors: ArrayLike, fmr: float) -> float:
-    """Lowest impostor score that, used as threshold, keeps the FMR at or below a target.
+    """Return the lowest impostor score that, as threshold, keeps the FMR at or below a target.
 
     The threshold is itself an impostor score, the k-th highest, where k is the largest count with
     ``k / n <= fmr`` that can be reached: of equal scores all are accepted or none, so ties lower
-    the count and never raise it. If no impostor may be accepted (``fmr * n < 1``, or too many tie
-    for the highest score) the threshold is the next number above the highest impostor score.
-    ``bob.measure.far_threshold`` follows the same convention. The threshold just above the first
-    impostor that must be rejected keeps the same FMR, yet accepts more attacks.
+    the count and never raise it. If no impostor may be accepted (``fmr * n < 1``, or too many share
+    the highest score) the threshold is the next number above the highest impostor score.
+    ``bob.measure.far_threshold`` follows the same convention. A threshold just above the first
+    rejected impostor would keep the same FMR, but accept more attacks.
 
     Parameters
     ----------
@@ -58,12 +57,12 @@ def threshold_at_fmr(impostors: ArrayLike, fmr: float) -> float:
     >>> threshold_at_fmr([0.1, 0.3, 0.3, 0.4], 0.5)
     0.4
     """
-    scores = _some("impostors", impostors, "a threshold needs zero-effort impostors")
+    scores = _checked("impostors", impostors, "a threshold needs zero-effort impostors")
     if not np.isfinite(scores).all():
         raise InputError("`impostors` must be finite, got infinity; remove those scores.")
     descending = np.sort(scores)[::-1]
     n = len(descending)
-    k = accepted_most(fmr, n)
+    k = most_accepted(fmr, n)
     if k == n:
         return float(descending[-1])
     # ties with the first rejected impostor are rejected with it
@@ -72,51 +71,42 @@ def threshold_at_fmr(impostors: ArrayLike, fmr: float) -> float:
 
 
 def few_impostors(fmr: float, n: int) -> bool:
-    """Whether fewer than ten of `n` impostors set the threshold: ``fmr * n < 10``.
+    """Return whether fewer than ten of `n` impostors are accepted at the target FMR.
 
     The threshold then moves with every single impostor score, and the rates with it.
     """
-    return accepted_most(fmr, n) < FEW_IMPOSTORS
+    return most_accepted(fmr, n) < FEW_IMPOSTORS
 
 
 def fmr(impostors: ArrayLike, threshold: float) -> float:
-    """False match rate: share of zero-effort impostor scores of shape (n,) that are accepted."""
+    """Return the false match rate: the share of impostor scores of shape (n,) accepted."""
     return _share("impostors", impostors, threshold)
 
 
 def tmr(genuine: ArrayLike, threshold: float) -> float:
-    """True match rate: share of genuine scores of shape (n,) that are accepted."""
+    """Return the true match rate: the share of genuine scores of shape (n,) accepted."""
     return _share("genuine", genuine, threshold)
 
 
 def fnmr(genuine: ArrayLike, threshold: float) -> float:
-    """False non-match rate: share of genuine scores of shape (n,) that are rejected."""
-    scores = _some("genuine", genuine, "a rate needs scores")
+    """Return the false non-match rate: the share of genuine scores of shape (n,) rejected."""
+    scores = _checked("genuine", genuine, "a rate needs scores")
     return (len(scores) - _accepted(scores, threshold)) / len(scores)
 
 
 def sar(attacks: ArrayLike, threshold: float) -> float:
-    """Success attack rate: share of attack scores of shape (n,) that are accepted.
+    """Return the success attack rate: the share of attack scores of shape (n,) accepted.
 
-    The right name for reconstructions injected behind the camera, as files: each attack is a
-    comparison with the template it is aimed at. For faces shown to a camera see `iapmr`.
-    """
-    return _share("attacks", attacks, threshold)
-
-
-def iapmr(attacks: ArrayLike, threshold: float) -> float:
-    """Impostor attack presentation match rate: the formula of `sar` under the name of a standard.
-
-    The right name where the attack is presented to the capture device of the full system, which is
-    what ISO/IEC 30107-3 covers: prints, screens, masks. Its edition of 2023 says accept instead of
-    match, IAPAR. A file injected behind the camera was not presented; say SAR then.
-    ``bob vulnerability`` prints this number for either.
+    This is the name for reconstructions that are injected behind the camera, as files. For faces
+    that are presented to the capture device of the full system (prints, screens, masks) the same
+    share is called IAPAR in ISO/IEC 30107-3:2023, and IAPMR in earlier editions.
+    ``bob vulnerability`` prints it as IAPMR for both.
 
     References
     ----------
-    ISO/IEC 30107-3:2017, Biometric presentation attack detection, part 3: Testing and reporting.
+    ISO/IEC 30107-3:2023, Biometric presentation attack detection, part 3: Testing and reporting.
     """
-    return sar(attacks, threshold)
+    return _share("attacks", attacks, threshold)
 
 
 @dataclass(frozen=True)
@@ -126,7 +116,7 @@ class Rate:
     Attributes
     ----------
     k, n : int
-        Accepted scores, and all of them.
+        Number of accepted scores, and of all scores.
     value : float
         ``k / n``, in [0, 1]; NaN without scores.
     low, high : float
@@ -147,16 +137,16 @@ class Rate:
 
     @classmethod
     def of(cls, k: int, n: int, confidence: float = CONFIDENCE) -> Rate:
-        """Rate of `k` in `n`."""
+        """Return the rate of `k` in `n`."""
         low, high = clopper_pearson(k, n, confidence)
         return cls(k, n, k / n if n else float("nan"), low, high)
 
 
 def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Exact interval of a binomial proportion.
+    """Return the exact interval of a binomial proportion.
 
-    It takes comparisons as independent. Comparisons that share a subject or a reference are not,
-    so the true uncertainty of a small set of people is larger.
+    It assumes that comparisons are independent. Comparisons that share a subject or a reference are
+    not, so the true uncertainty of a small set of people is larger.
 
     Parameters
     ----------
@@ -188,22 +178,27 @@ def clopper_pearson(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[flo
     """
     if not 0 <= k <= n:
         raise InputError(f"`k` must be in [0, n], got {k} of {n}; count again.")
+    check_confidence(confidence)
+    if not n:
+        return 0.0, 1.0
+    interval = binomtest(k, n).proportion_ci(confidence, "exact")
+    return float(interval.low), float(interval.high)
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise ValueError unless the confidence of an interval is in (0, 1)."""
     if not 0 < confidence < 1:
         raise InputError(f"`confidence` must be in (0, 1), got {confidence}; 0.95 is usual.")
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(k, n - k + 1, tail)) if k > 0 else 0.0
-    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
-    return low, high
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What a threshold lets in.
+    """Rates at one threshold.
 
     Attributes
     ----------
     target : float
-        FMR asked for, in [0, 1].
+        Target FMR, in [0, 1].
     threshold : float
         See `threshold_at_fmr`.
     threshold_group : str
@@ -211,7 +206,7 @@ class OperatingPoint:
     threshold_impostors : int
         Number of those impostors.
     group : str
-        Group the rates below are measured on: "eval", or "dev" where there is no other.
+        Group that the rates below are measured on: "eval", or "dev" if there is no other.
     fmr, tmr : Rate
         Of zero-effort impostors and of genuine comparisons.
     sar : mapping of str to Rate
@@ -221,7 +216,7 @@ class OperatingPoint:
     distances : bool
         Whether the scores are distances with their sign changed.
     cautions : tuple of str
-        What a reader must know of the scores; see `bob_recon_plugin.evaluation.scores.Scores`.
+        Doubts about the score files; see `bob_recon_plugin.evaluation.scores.Scores`.
     """
 
     target: float
@@ -238,12 +233,12 @@ class OperatingPoint:
 
     @property
     def limit(self) -> float:
-        """The threshold in the unit of the file: the largest distance, or lowest similarity."""
+        """The threshold in the unit of the file: a largest distance, or a lowest similarity."""
         return -self.threshold if self.distances else self.threshold
 
     @property
     def recognises(self) -> bool:
-        """Whether genuine users are accepted: a true match rate of at least `RECOGNISES`."""
+        """Whether genuine users are accepted: the true match rate is at least `RECOGNISES`."""
         return self.tmr.value >= RECOGNISES
 
     @property
@@ -253,22 +248,23 @@ class OperatingPoint:
 
 
 def leading(points: Sequence[OperatingPoint]) -> int:
-    """Index of the point to speak of first.
+    """Return the index of the point that a headline is about.
 
-    The strictest whose threshold rests on at least ten impostors; the loosest if there is none.
+    It is the strictest with at least ten impostors behind its threshold, or else the loosest.
     """
     targets = [point.target for point in points]
-    carried = [point.target for point in points if not point.few_impostors]
-    return targets.index(min(carried, default=max(targets)))
+    supported = [point.target for point in points if not point.few_impostors]
+    return targets.index(min(supported, default=max(targets)))
 
 
 def evaluate(
     dev: Scores, eval: Scores | None = None, fmrs: Sequence[float] = (1e-2, 1e-3)
 ) -> list[OperatingPoint]:
-    """Set thresholds on `dev` and measure what they let in on `eval`, or on `dev` without it.
+    """Set thresholds on `dev` and measure the rates of `eval`, or of `dev` without it.
 
-    Rates hold for the comparisons that gave a score, as in ``bob vulnerability metrics`` (there:
-    FMR, FNMR, IAPMR). A failed comparison is not a rejection; how many failed comes with the rates.
+    Rates are shares of the comparisons that gave a score, as in ``bob vulnerability metrics``
+    (there: FMR, FNMR, IAPMR). A failed comparison is not a rejection; failures are counted beside
+    the rates.
 
     Parameters
     ----------
@@ -287,17 +283,17 @@ def evaluate(
     Raises
     ------
     ValueError
-        If `dev` has no impostors, or the reported group no impostors or no genuine scores; if one
-        group was read as distances and the other as similarities.
+        If `dev` has no impostors, or the reported group no impostors or no genuine scores, or if
+        one group was read as distances and the other as similarities.
     """
     group, reported = ("dev", dev) if eval is None else ("eval", eval)
-    _some("dev.impostor", dev.impostor, "a threshold needs zero-effort impostors")
+    _checked("dev.impostor", dev.impostor, "a threshold needs zero-effort impostors")
     for name in ("impostor", "genuine"):
-        _some(f"{group}.{name}", getattr(reported, name), "check the subject ids of the file")
+        _checked(f"{group}.{name}", getattr(reported, name), "check the subject ids of the file")
     if dev.distances != reported.distances:
         raise InputError(
-            "`eval` must be read as `dev` is, got distances in one and similarities in the other; "
-            "give both the same `distances`."
+            "`dev` and `eval` must both be distances or both similarities, got one of each; read "
+            "them with the same `distances`."
         )
     not_acquired = {"dev": dev.not_acquired, group: reported.not_acquired}
     points = []
@@ -321,7 +317,7 @@ def evaluate(
     return points
 
 
-def _some(name: str, scores: ArrayLike, remedy: str) -> np.ndarray:
+def _checked(name: str, scores: ArrayLike, remedy: str) -> np.ndarray:
     """Return `scores` as a float64 array of shape (n,), n > 0, without NaN."""
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 1:
@@ -331,7 +327,7 @@ def _some(name: str, scores: ArrayLike, remedy: str) -> np.ndarray:
     if np.isnan(array).any():
         raise InputError(
             f"`{name}` must hold no NaN, got {int(np.isnan(array).sum())} of {array.size}; "
-            "count failures to acquire apart, as `Scores` does."
+            "count failures to acquire separately, as `Scores` does."
         )
     return array
 
@@ -343,7 +339,7 @@ def _accepted(scores: np.ndarray, threshold: float) -> int:
 
 
 def _share(name: str, scores: ArrayLike, threshold: float) -> float:
-    array = _some(name, scores, "a rate needs scores")
+    array = _checked(name, scores, "a rate needs scores")
     return _accepted(array, threshold) / len(array)
 
 
@@ -351,8 +347,8 @@ def _rate(scores: np.ndarray, threshold: float) -> Rate:
     return Rate.of(_accepted(scores, threshold), len(scores))
 
 
-def accepted_most(fmr: float, n: int) -> int:
-    """How many of `n` may be accepted at most: the largest k with ``k / n <= fmr``."""
+def most_accepted(fmr: float, n: int) -> int:
+    """Return how many of `n` impostors may be accepted: the largest k with ``k / n <= fmr``."""
     if not 0 <= fmr <= 1:
         raise InputError(f"`fmr` must be in [0, 1], got {fmr}; 1e-3 is one in a thousand.")
     k = min(int(fmr * n), n)

@@ -1,4 +1,4 @@
-"""How like a reconstruction is to the image behind the template, beside what the system says."""
+"""Image quality: similarity of a reconstruction to the original image of its template."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LPIPS_FILE = "alexnet-owt-7be5be79.pth"
 
 
 @dataclass(frozen=True)
-class Measure:
+class QualityMeasure:
     """Mean and standard deviation over pairs; `note` says what it is, or why there is none."""
 
     name: str
@@ -35,15 +35,15 @@ class Measure:
     note: str
 
     @classmethod
-    def of(cls, name: str, values: np.ndarray, note: str) -> Measure:
-        """Summary of one value a pair."""
+    def of(cls, name: str, values: np.ndarray, note: str) -> QualityMeasure:
+        """Summarise one value per pair."""
         spread = len(values) > 1 and np.isfinite(values).all()  # PSNR of equal images is infinite
         deviation = float(values.std(ddof=1)) if spread else None
         return cls(name, float(values.mean()), deviation, note)
 
 
 def second_recognizer(parts: Sequence[Part]) -> str | None:
-    """First recognition model whose weights are here and that took none of these parts."""
+    """Return the first recognition model with installed weights that is none of these."""
     for name in names():
         path = _weights(name)
         if path is not None and part_of(name, parts) is None:
@@ -52,17 +52,17 @@ def second_recognizer(parts: Sequence[Part]) -> str | None:
 
 
 def part_of(name: str, parts: Sequence[Part]) -> Part | None:
-    """First part that a recognition model took, None for none; hashes decide where known."""
+    """Return the first role of a recognition model in a run, or None; known hashes decide."""
     path = _weights(name) if name in names() else None
     model = Identity(name, None if path is None else sha256(path))
     return next((part for part in parts if model.same_as(part.model)), None)
 
 
 def _weights(name: str) -> Path | None:
-    """The file of weights of a registered model, where it is here."""
+    """Return the weights file of a registered model, or None if it is not installed."""
     try:
         path = locate(get(name))
-    except FileNotFoundError:  # its package is not installed
+    except FileNotFoundError:  # the package is not installed
         return None
     return path if path.is_file() else None
 
@@ -73,30 +73,30 @@ def measure(
     recognizer: str | None,
     positions: Positions | None = None,
     people: Sequence[str] | None = None,
-) -> list[Measure]:
-    """Compare reconstructions with the images behind their templates.
+) -> list[QualityMeasure]:
+    """Compare reconstructions with the original images of their templates.
 
     Parameters
     ----------
     originals, reconstructions : ndarray of shape (n, 3, H, W), uint8
-        RGB, [0, 255], eyes at one place; row i of both is one person.
+        RGB, [0, 255], with the same eye positions; row i of both is the same person.
     recognizer : str or None
-        A recognition model that took no part in the run; None leaves the identity out.
+        A recognition model that took no part in the run; None to skip the identity.
     positions : mapping, optional
-        Where the eyes are in these images, (y, x).
+        Eye positions in these images, (y, x).
     people : sequence of n str, optional
-        Whose row it is. Default: each row is another person's.
+        The person of each row. Default: all rows are of different people.
 
     Returns
     -------
-    list of Measure
-        SSIM, PSNR, LPIPS, and the identity's cosine, against its own original and that of another
-        person, where there is one.
+    list of QualityMeasure
+        SSIM, PSNR, LPIPS, and the cosine of the identity, with the own original and, if there are
+        other people, with that of another person.
 
     Raises
     ------
     ValueError
-        For arrays of other shapes.
+        If the arrays have different shapes, or are not (n, 3, H, W).
     """
     if originals.shape != reconstructions.shape or originals.ndim != 4 or not len(originals):
         raise InputError(
@@ -104,8 +104,12 @@ def measure(
             f"{originals.shape} and {reconstructions.shape}; crop both to one size."
         )
     found = [
-        Measure.of("SSIM", _ssim(originals, reconstructions), "1 for equal images; Wang 2004"),
-        Measure.of("PSNR", psnr(originals, reconstructions), "dB, peak 255; higher is closer"),
+        QualityMeasure.of(
+            "SSIM", _ssim(originals, reconstructions), "1 for equal images; Wang 2004"
+        ),
+        QualityMeasure.of(
+            "PSNR", psnr(originals, reconstructions), "dB, peak 255; higher is closer"
+        ),
         _lpips(originals, reconstructions),
     ]
     others = _others(range(len(originals)) if people is None else people)
@@ -114,7 +118,7 @@ def measure(
 
 
 def _others(people: Sequence[Any]) -> list[tuple[int, int]]:
-    """Each row with the next one, from the first again behind the last, of another person."""
+    """Pair each row with the next row, cyclically, that is of another person."""
     n = len(people)
     found = []
     for i in range(n):
@@ -126,7 +130,7 @@ def _others(people: Sequence[Any]) -> list[tuple[int, int]]:
 
 
 def psnr(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio of each pair in dB, shape (n,); infinite for equal images."""
+    """Return the peak signal-to-noise ratio of each pair in dB, shape (n,), inf if equal."""
     difference = originals.astype(np.float64) - reconstructions
     error = (difference**2).mean(axis=(1, 2, 3))
     with np.errstate(divide="ignore"):
@@ -145,16 +149,16 @@ def _ssim(originals: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
 
 
 def lpips_weights() -> Path:
-    """Where LPIPS looks for the weights of AlexNet: nothing is ever downloaded for it."""
+    """Return the file in which LPIPS expects the weights of AlexNet; it is not downloaded."""
     return Path(torch.hub.get_dir(), "checkpoints", _LPIPS_FILE)
 
 
 @torch.inference_mode()
-def _lpips(originals: np.ndarray, reconstructions: np.ndarray) -> Measure:
+def _lpips(originals: np.ndarray, reconstructions: np.ndarray) -> QualityMeasure:
     if not lpips_weights().is_file():
         note = f"not measured: {_LPIPS_FILE} is not in the folder of torch's checkpoints"
-        return Measure("LPIPS", None, None, note)
-    # torchvision opens the file without asking for tensors alone
+        return QualityMeasure("LPIPS", None, None, note)
+    # torchvision would load any pickled object of the file
     read_weights(lpips_weights(), "weights of LPIPS", f"remove {lpips_weights()}.")
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
@@ -162,7 +166,7 @@ def _lpips(originals: np.ndarray, reconstructions: np.ndarray) -> Measure:
     values = []
     for x, y in _batches(originals, reconstructions):
         values += [float(network(x[i : i + 1], y[i : i + 1])) for i in range(len(x))]
-    return Measure.of("LPIPS", np.array(values), "AlexNet; 0 for equal images; Zhang 2018")
+    return QualityMeasure.of("LPIPS", np.array(values), "AlexNet; 0 for equal images; Zhang 2018")
 
 
 def _identity(
@@ -171,10 +175,10 @@ def _identity(
     recognizer: str | None,
     positions: Positions,
     others: Sequence[tuple[int, int]],
-) -> list[Measure]:
+) -> list[QualityMeasure]:
     if recognizer is None:
         why = "not measured: no recognition model is installed that took no part in the run"
-        return [Measure("Identity cosine", None, None, why)]
+        return [QualityMeasure("Identity cosine", None, None, why)]
     about = get(recognizer)
     embed = RecognizerTransformer(recognizer, device="cpu")
     cropper = EyeCropper(about.cropped_positions, about.image_size, enlarge=np.inf)
@@ -184,11 +188,11 @@ def _identity(
         rows = embed.transform(crops).astype(np.float64)
         vectors.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     own = (vectors[0] * vectors[1]).sum(axis=1)
-    note = f"{recognizer}: reconstruction against the image behind its template"
-    found = [Measure.of("Identity cosine", own, note)]
+    note = f"{recognizer}: reconstruction with the original image of its template"
+    found = [QualityMeasure.of("Identity cosine", own, note)]
     if others:
         made, original = np.transpose(others)
         other = (vectors[0][original] * vectors[1][made]).sum(axis=1)
-        note = f"{recognizer}: reconstruction against another person's image, to compare with"
-        found.append(Measure.of("Identity cosine, another person", other, note))
+        note = f"{recognizer}: reconstruction with the image of another person, for comparison"
+        found.append(QualityMeasure.of("Identity cosine, another person", other, note))
     return found

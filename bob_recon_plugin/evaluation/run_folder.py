@@ -1,4 +1,4 @@
-"""What a run left behind: its score files, its record and its faces."""
+"""The output of a run: its score files, its record and its faces."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from ..common.identity import Identity
 from ..common.json_files import read as read_json
 from ..common.record import FILE_NAME
 from ..common.validation import InputError, MissingFileError
-from ..decoders import ModelCard
 from .scores import Comparisons, check_groups, read
 
-_UNKNOWN = "not recorded"
-#: parts of a record that have parts themselves
+#: what a report shows for facts that a run did not record
+UNKNOWN = "not recorded"
+#: parts of a record that are objects
 _OBJECTS = ("identity", "card", "threat", "versions", "database", "decoder", "recognizer")
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """An attacked system's results, read from disk and fit to be reported.
+class RunFolder:
+    """The results of an attacked system, read from disk and complete enough for a report.
 
     Attributes
     ----------
     name : str
-        Of its folder, or of its file.
+        Of the folder, or of the score file.
     folder : Path
-        Where ``faces/`` is, if there is one.
+        The folder of ``faces/``, if faces were kept.
     files : mapping of str to Path
         Score file of each group, "dev" first.
     dev : Comparisons
-        Sets thresholds.
+        The group that sets the thresholds.
     eval : Comparisons or None
-        Is reported where it exists.
+        The group that is reported; if None, dev is.
     record : mapping
         Content of ``recon-run.json``; empty for a bare score file.
     """
@@ -52,63 +52,63 @@ class Run:
 
     @property
     def reported(self) -> Comparisons:
-        """The group whose rates are told."""
+        """The group whose rates are reported."""
         return self.dev if self.eval is None else self.eval
 
     @property
     def group(self) -> str:
-        """Name of the group whose rates are told."""
+        """Name of the group whose rates are reported."""
         return "dev" if self.eval is None else "eval"
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What decided the results, as recorded; empty for a bare score file."""
+        """Everything that decided the results, as recorded; empty for a bare score file."""
         return self.record.get("identity", {})
 
     @property
     def inverted(self) -> str:
         """Name of the system whose templates leaked."""
         if "inverted" in self.identity or self.identity.get("leak"):
-            return str(self.record.get("threat", {}).get("leaked", _UNKNOWN))
-        return str(self.identity.get("decoder", {}).get("recognizer", _UNKNOWN))
+            return str(self.record.get("threat", {}).get("leaked", UNKNOWN))
+        return str(self.identity.get("decoder", {}).get("recognizer", UNKNOWN))
 
     @property
     def attacked(self) -> str:
-        """Name of the system that judged the reconstructions."""
-        return str(self.identity.get("recognizer", {}).get("name", _UNKNOWN))
+        """Name of the system under attack."""
+        return str(self.identity.get("recognizer", {}).get("name", UNKNOWN))
 
     @property
     def database(self) -> str:
         """Class of the database, with its protocol."""
         about = self.identity.get("database", {})
-        name, protocol = about.get("class", _UNKNOWN), about.get("protocol")
+        name, protocol = about.get("class", UNKNOWN), about.get("protocol")
         return f"{name} ({protocol})" if protocol else name
 
     def face(self, template: str) -> Path:
-        """Path of the reconstruction that bears a ``probe_template_id``.
+        """Path of the reconstruction with a ``probe_template_id``.
 
         Raises
         ------
         ValueError
-            For an identifier that leads out of the folder of faces.
+            For an identifier that is a path out of the folder of faces.
         """
         return inside(self.folder / "faces", f"{template}.png")
 
 
-def open_run(path: str | Path, distances: bool = False) -> Run:
+def open_run(path: str | Path, distances: bool = False) -> RunFolder:
     """Read the results of ``bob bio pipeline simple ... recon -o RUN``.
 
     Parameters
     ----------
     path : str or Path
-        The folder, with ``scores-dev.csv`` and, where there is one, ``scores-eval.csv``; or one
-        score file, which then sets its own thresholds.
+        The folder with ``scores-dev.csv`` and optionally ``scores-eval.csv``; or one score file,
+        which then sets its own thresholds.
     distances : bool
-        Whether the score files hold distances, lower is more alike.
+        Whether the score files hold distances, where lower means more similar.
 
     Returns
     -------
-    Run
+    RunFolder
 
     Raises
     ------
@@ -128,7 +128,7 @@ def open_run(path: str | Path, distances: bool = False) -> Run:
     name = (path if path.is_dir() else path.with_suffix("")).resolve().name
     if not path.is_dir() and name.startswith("scores-"):
         name = f"{path.resolve().parent.name}/{name}"
-    return Run(name, folder, files, tables["dev"], tables.get("eval"), _record(folder))
+    return RunFolder(name, folder, files, tables["dev"], tables.get("eval"), _record(folder))
 
 
 def _in_folder(folder: Path) -> dict[str, Path]:
@@ -143,7 +143,7 @@ def _in_folder(folder: Path) -> dict[str, Path]:
 
 
 def _needs(table: Comparisons, path: Path, classes: tuple[str, ...]) -> None:
-    """Raise ValueError, in a sentence of its own for each lack, unless every class has scores."""
+    """Raise ValueError unless every class has scores."""
     rows = {"genuine": table.rows("genuine"), "impostor": table.rows("impostor")}
     rows["attack"] = np.flatnonzero(table.kind > 1)
     if len(rows["attack"]) == len(table.kind):
@@ -166,7 +166,7 @@ def _needs(table: Comparisons, path: Path, classes: tuple[str, ...]) -> None:
         if np.isnan(table.score[rows[name]]).all():
             raise InputError(
                 f"`scores` must hold {name} scores, got nan for all {len(rows[name])} in {path}: "
-                "no image was acquired; look at the cropper and the annotations."
+                "no image was acquired; check the cropper and the annotations."
             )
 
 
@@ -189,7 +189,7 @@ def _record(folder: Path) -> Mapping[str, Any]:
 
 
 class Part(NamedTuple):
-    """A recognition model that took part in a run, and what it did."""
+    """A recognition model that took part in a run, and its role."""
 
     role: str
     model: Identity
@@ -206,13 +206,18 @@ def took_part(record: Mapping[str, Any]) -> list[Part]:
     Returns
     -------
     list of Part
-        One for each part; a model that has several stands there several times.
+        One for each role; a model with several roles is listed several times.
     """
+    from ..decoders import ModelCard  # loads torch
+
+    def model(about: Mapping[str, Any]) -> Identity | None:
+        return Identity(str(about["name"]), about.get("sha256")) if about.get("name") else None
+
     identity, card = record.get("identity", {}), record.get("card", {})
     leaked = identity.get("inverted", identity).get("recognizer", {})
     parts = [
-        ("is under attack", _model(identity.get("recognizer", {}))),
-        ("made the stolen templates", _model(leaked)),
+        ("is under attack", model(identity.get("recognizer", {}))),
+        ("made the stolen templates", model(leaked)),
     ]
     if card.get("recognizer"):
         decoder = ModelCard.from_json(json.dumps(card))
@@ -226,8 +231,4 @@ def took_part(record: Mapping[str, Any]) -> list[Part]:
         for side, what in (("source", "went into"), ("target", "came out of")):
             role = f"made the embeddings that {what} the training of an adapter"
             parts.append((role, Identity(adapter[side], adapter[f"{side}_sha256"])))
-    return [Part(role, model) for role, model in parts if model is not None]
-
-
-def _model(about: Mapping[str, Any]) -> Identity | None:
-    return Identity(str(about["name"]), about.get("sha256")) if about.get("name") else None
+    return [Part(role, known) for role, known in parts if known is not None]

@@ -1,4 +1,4 @@
-"""The images behind templates, cropped as a decoder draws faces."""
+"""The original images of templates, with the size and eye positions of the decoder's faces."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Positions = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, eq=False)
 class Original:
-    """An image behind a template, as it can be shown beside reconstructions.
+    """The original image of a template, to be shown beside reconstructions.
 
     Attributes
     ----------
     image : ndarray of shape (3, H, W), uint8, RGB
     aligned : bool
-        Whether the eyes lie where the decoder puts them; if not, this is the whole picture.
+        Whether the eyes are at the positions of the decoder; if not, this is the whole image.
     """
 
     image: np.ndarray
@@ -36,7 +36,7 @@ class Original:
 
 
 def aligned(image: Any, eyes: Any, positions: Positions, size: tuple[int, int]) -> Original:
-    """Crop an image to eye positions; where its eyes are not known, take it whole.
+    """Crop an image to eye positions, or take the whole image if its eyes are not known.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ def aligned(image: Any, eyes: Any, positions: Positions, size: tuple[int, int]) 
         image = np.stack([image] * 3)
     image = np.clip(image, 0, 255).astype(np.uint8)
     try:
-        # a picture to look at may be enlarged, however small the face in it
+        # an image to look at may be enlarged, however small its face is
         crop = EyeCropper(dict(positions), size, enlarge=np.inf).transform(image, eyes)
-    except InputError:  # no eyes, or eyes that no face can have
+    except InputError:  # no eyes, or impossible eye positions
         return Original(shrunk(image, size), aligned=False)
     return Original(crop, aligned=True)
 
@@ -68,18 +68,18 @@ def shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 class Originals:
-    """Crops of the images from which templates were made, by template.
+    """Crops of the original images, by template.
 
     Parameters
     ----------
     database : Bob database
-        Of the run.
+        The database of the run.
     groups : iterable of str
-        Those of the scores.
+        The groups of the scores.
     positions : mapping, optional
-        Where the decoder puts the eyes, (y, x).
+        Eye positions in the faces of the decoder, (y, x).
     size : (int, int)
-        Height and width of the decoder's faces.
+        Height and width of the faces of the decoder.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Originals:
                 self.samples.setdefault(str(sample_set.key), sample_set.samples[0])
 
     def get(self, template: str) -> Original | None:
-        """First image of a template, of the decoder's size, or None where it cannot be had.
+        """Return the first image of a template in the size of the decoder, or None without one.
 
         Parameters
         ----------
@@ -114,8 +114,8 @@ class Originals:
         try:
             eyes = self.fixed or getattr(sample, "annotations", None)
             return aligned(sample.data, eyes, self.positions, self.size)
-        except Exception as error:  # any database and any annotation may come here
-            logger.warning(f"No original of {template}: {error}")
+        except Exception as error:  # any database may raise anything
+            logger.warning(f"No original image of {template}: {error}")
             return None
 
 
@@ -125,7 +125,7 @@ def reopen(about: Mapping[str, Any]) -> Any:
     Parameters
     ----------
     about : mapping
-        What `database.content.describe_database` noted.
+        As `bob_recon_plugin.database.content.describe_database` returns it.
 
     Returns
     -------
@@ -134,18 +134,20 @@ def reopen(about: Mapping[str, Any]) -> Any:
     Raises
     ------
     FileNotFoundError, ValueError
-        If it is none of this package, or its images are gone.
+        If its class is not of this package, or its images are gone.
     """
     from .. import database as ours
 
     name = about.get("class")
     if name not in ours.__all__ or not str(name).endswith("Database"):
-        raise InputError(f"the run's database, {name or 'not recorded'}, cannot be opened by name")
+        raise InputError(
+            f"the database of the run must be one of this package, got {name or 'none recorded'}"
+        )
     made_by = getattr(ours, str(name))
     known = signature(made_by).parameters
     return made_by(**{key: value for key, value in about.items() if key in known})
 
 
 def source_of(template: str, attack: str) -> str:
-    """Template that an attack's ``probe_template_id`` was made from: "type2/A/1" gives "A/1"."""
+    """Return the template of an attack by its ``probe_template_id``: "A/1" for "type2/A/1"."""
     return template.removeprefix(f"{attack}/")

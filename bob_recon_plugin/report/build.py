@@ -1,4 +1,4 @@
-"""From runs to files: the page, and PNG, PDF and CSV beside it."""
+"""From runs to files: the HTML page, and optional PNG, PDF and CSV files."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bob_recon_plugin.common.files import whole_or_nothing
-from bob_recon_plugin.common.record import versions
-from bob_recon_plugin.evaluation.findings import Verdict, judge
-from bob_recon_plugin.evaluation.run_folder import Part, Run, open_run, took_part
-from bob_recon_plugin.evaluation.scores import TYPE_I
-from bob_recon_plugin.evaluation.source_images import Originals, reopen, source_of
-
+from ..common.files import whole_or_nothing
+from ..common.record import versions
 from ..common.validation import InputError
+from ..evaluation.findings import Findings, analyse
+from ..evaluation.run_folder import Part, RunFolder, open_run, took_part
+from ..evaluation.scores import TYPE_I
+from ..evaluation.source_images import Originals, reopen, source_of
 from . import matrix
 from .figures import draw
 from .page import Chapter, render
 from .pictures import read_face, sheet
 
 if TYPE_CHECKING:
-    from bob_recon_plugin.evaluation.quality import Measure
+    from ..evaluation.quality import QualityMeasure
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a report holds; see the options of ``bob bio recon report``."""
+    """The content of a report; see the options of ``bob bio recon report``."""
 
     fmrs: Sequence[float] = (1e-2, 1e-3)
     distances: bool = False
@@ -52,13 +51,13 @@ def write_report(paths: Sequence[str | Path], output: str | Path, options: Optio
     paths : sequence of str or Path
         Folders of runs, or score files.
     output : str or Path
-        The HTML file. What else is asked for stands beside it under its name.
+        The HTML file. Other files are written beside it, with its name.
     options : Options
 
     Returns
     -------
     list of Path
-        The files, the page first.
+        The written files, the page first.
 
     Raises
     ------
@@ -68,12 +67,12 @@ def write_report(paths: Sequence[str | Path], output: str | Path, options: Optio
     output = Path(output).expanduser()
     runs = _distinct([open_run(path, options.distances) for path in paths])
     chapters = [_chapter(run, options, 6 if len(runs) == 1 else 4) for run in runs]
-    verdicts = [chapter.verdict for chapter in chapters]
+    several = [chapter.findings for chapter in chapters]
     day = datetime.now(timezone.utc).date().isoformat()
     made_by = f"bob_recon_plugin {versions()['bob_recon_plugin']}, {day}."
     written = [_write(output, render(chapters, made_by))]
     if len(runs) > 1:
-        written.append(_write(output.with_suffix(".csv"), matrix.to_csv(verdicts)))
+        written.append(_write(output.with_suffix(".csv"), matrix.to_csv(several)))
     if options.png:
         written += _png(output, chapters)
     if options.pdf:
@@ -83,12 +82,12 @@ def write_report(paths: Sequence[str | Path], output: str | Path, options: Optio
     return written
 
 
-def _distinct(runs: list[Run]) -> list[Run]:
-    """Refuse a run that is given twice; the matrix would count it as two."""
+def _distinct(runs: list[RunFolder]) -> list[RunFolder]:
+    """Return the runs, or raise ValueError if one is given twice."""
     folders = [run.files["dev"].resolve() for run in runs]
     for i, folder in enumerate(folders):
         if folder in folders[:i]:
-            raise InputError(f"`run` must be given once, got {folder} twice; leave one out.")
+            raise InputError(f"`run` must be given once, got {folder} twice; remove one.")
     return runs
 
 
@@ -104,7 +103,7 @@ def _png(output: Path, chapters: Sequence[Chapter]) -> list[Path]:
         run = f"-{i}" if len(chapters) > 1 else ""
         figures += [(f"{p.name}{run}", p.figure) for p in chapter.charts]
     if len(chapters) > 1:
-        for m in matrix.matrices([chapter.verdict for chapter in chapters]):
+        for m in matrix.matrices([chapter.findings for chapter in chapters]):
             figures.append((f"matrix-{m.attack}-fmr-{m.target:g}", matrix.draw(m)))
     written = []
     for name, figure in figures:
@@ -115,41 +114,45 @@ def _png(output: Path, chapters: Sequence[Chapter]) -> list[Path]:
     return written
 
 
-def _chapter(run: Run, options: Options, count: int) -> Chapter:
-    verdict = judge(run, options.fmrs, options.replicates, options.seed, options.pairs)
+def _chapter(run: RunFolder, options: Options, count: int) -> Chapter:
+    findings = analyse(run, options.fmrs, options.replicates, options.seed, options.pairs)
     attacks = run.reported.attacks
     kept = any((run.folder / "faces" / attack).is_dir() for attack in attacks)
     originals, why = _originals(run, options) if kept else (None, "")
     sheets = {}
     if not kept:
-        note = "No reconstructed face was found beside the scores."
+        note = "The folder of the scores has no reconstructed faces."
     elif not options.faces:
         note = "Left out on request."
     else:
         sheets = {
-            # the pictures of a Type-II attack are three, and wider
-            attack: sheet(verdict, attack, originals, count if attack == TYPE_I else 4)
+            # an example of Type-II has three pictures and is wider
+            attack: sheet(findings, attack, originals, count if attack == TYPE_I else 4)
             for attack in attacks
         }
         note = (
-            "Each with the image behind the template (left; the first one if there are several), "
-            "the face drawn from it, and for Type-II the enrolled image it was compared with "
-            "(right). "
+            "Left: the original image of the template (the first if there are several). Then the "
+            "reconstruction, and for Type-II the enrolled image that it is compared with. "
             if originals
-            else f"Reconstructions alone. {why} "
+            else f"Reconstructions without original images. {why} "
         )
-        note += "Under each its score and what the system said at the threshold of the headline."
-    found, told = _quality(verdict, originals, why if kept else "no faces were kept.", options)
-    return Chapter(verdict, draw(verdict), sheets, note, found, told)
+        note += "Below: score and outcome at the threshold of the headline."
+    quality, compared = _quality(
+        findings, originals, why if kept else "no faces were kept.", options
+    )
+    return Chapter(findings, draw(findings), sheets, note, quality, compared)
 
 
-def _originals(run: Run, options: Options) -> tuple[Originals | None, str]:
-    """Open the images behind the templates, or say why not: a report needs none of them."""
+def _originals(run: RunFolder, options: Options) -> tuple[Originals | None, str]:
+    """Open the original images, or return why this is not possible: a report works without."""
     database = options.originals
     positions = run.record.get("card", {}).get("positions")
     size = run.record.get("image_size", (112, 112))
     if positions is None:
-        return None, "The originals cannot be shown: where the decoder puts the eyes is not known."
+        return (
+            None,
+            "The original images cannot be shown: eye positions of the decoder are not recorded.",
+        )
     try:
         if database is None:
             database = reopen(run.identity.get("database", {}))
@@ -157,30 +160,33 @@ def _originals(run: Run, options: Options) -> tuple[Originals | None, str]:
     except (OSError, ValueError, TypeError) as error:
         if options.originals is not None:
             raise
-        return None, f"The originals cannot be shown ({error}); name them with --originals."
+        return (
+            None,
+            f"The original images cannot be shown ({error}); give their database with --originals.",
+        )
 
 
 def _quality(
-    verdict: Verdict, originals: Originals | None, why: str, options: Options
-) -> tuple[list[Measure], str]:
+    findings: Findings, originals: Originals | None, why: str, options: Options
+) -> tuple[list[QualityMeasure], str]:
     if not options.quality:
         return [], "Not measured, on request."
     if originals is None:
         return [], f"Not measured: {why}"
-    pairs = _pairs(verdict, originals, options.quality)
+    pairs = _pairs(findings, originals, options.quality)
     left_out = ""
     if pairs.left_out:
-        left_out = f"{pairs.left_out} left out, whose images could not be aligned"
+        left_out = f"{pairs.left_out} are left out because their images could not be aligned"
     if not pairs.people:
-        why = left_out or f"no original in {originals.name} belongs to a kept face"
+        why = left_out or f"no original image in {originals.name} belongs to a kept face"
         return [], f"Not measured: {why}."
-    from bob_recon_plugin.evaluation.quality import (  # loads torch
+    from ..evaluation.quality import (  # loads torch
         measure,
         part_of,
         second_recognizer,
     )
 
-    parts = took_part(verdict.run.record)
+    parts = took_part(findings.run.record)
     name = options.recognizer or second_recognizer(parts)
     if name is not None and (part := part_of(name, parts)):
         raise InputError(
@@ -190,44 +196,45 @@ def _quality(
     faces = np.stack(pairs.originals), np.stack(pairs.made)
     found = measure(*faces, name, originals.positions, pairs.people)
     note = (
-        f"{len(pairs.people)} reconstructions against the image behind each template (the first "
-        f"one if there are several), cropped as the decoder draws faces, to {originals.size[0]} x "
-        f"{originals.size[1]}; images from {originals.name}."
+        f"{len(pairs.people)} reconstructions compared with the original images of "
+        f"{originals.name} (the first of a template if there are several), cropped to the eye "
+        f"positions and the size of the decoder, {originals.size[0]} x {originals.size[1]}."
     )
     note += f" {left_out}." if left_out else ""
     return found, note + (f" {_no_part(name, parts)}" if name else "")
 
 
 def _no_part(name: str, parts: Sequence[Part]) -> str:
-    """What is known of the model that judges the identity, and how surely."""
+    """Return how certain it is that a recognition model took no part in a run."""
     by_name = sorted({part.model.name for part in parts if part.model.sha256 is None})
-    told = f"Identity by {name}, which took no part in this run"
+    text = f"Identity by {name}, which took no part in this run"
     if not by_name:
-        return f"{told}."
-    return f"{told}, as far as names tell: the weights of {', '.join(by_name)} are not recorded."
+        return f"{text}."
+    return (
+        f"{text}, as far as their names show: the weights of {', '.join(by_name)} are not recorded."
+    )
 
 
 class _Pairs(NamedTuple):
-    """Originals and reconstructions of shape (3, H, W), and whose they are."""
+    """Original images and reconstructions of shape (3, H, W), with their people."""
 
     originals: list[np.ndarray]
     made: list[np.ndarray]
     people: list[str]
-    left_out: int  # their original is there, but not aligned
+    left_out: int  # pairs whose original image could not be aligned
 
 
-def _pairs(verdict: Verdict, originals: Originals, most: int) -> _Pairs:
-    """Pairs to compare, evenly taken, each image once."""
-    table = verdict.run.reported
+def _pairs(findings: Findings, originals: Originals, most: int) -> _Pairs:
+    """Return pairs to compare, evenly spaced over the attacks, each image once."""
+    table = findings.run.reported
     attack = TYPE_I if TYPE_I in table.attacks else table.attacks[0]
     _, rows = np.unique(table.probe[table.rows(attack)], return_index=True)
     rows = table.rows(attack)[np.sort(rows)]
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
     pairs, left_out = _Pairs([], [], [], 0), 0
     for row in rows:
-        probe = table.templates[table.probe[row]] if table.probe[row] >= 0 else ""
-        target = table.templates[table.reference[row]] if table.reference[row] >= 0 else ""
-        face = read_face(verdict.run.face(probe))
+        probe, target = table.compared(row)
+        face = read_face(findings.run.face(probe))
         original = originals.get(target if attack == TYPE_I else source_of(probe, attack))
         if face is None or original is None:
             continue

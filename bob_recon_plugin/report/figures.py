@@ -1,4 +1,4 @@
-"""The figures of a run, drawn once for page, PNG and PDF."""
+"""The charts of a run, drawn once for page, PNG and PDF."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.special import ndtri
 
-from bob_recon_plugin.evaluation.findings import Verdict
-from bob_recon_plugin.evaluation.metrics import CONFIDENCE, Rate
-
-from .style import ACCENT, INK, RULE, colour, count, dashes, label, number, percent
-from .tables import short
+from ..evaluation.findings import Findings
+from ..evaluation.metrics import CONFIDENCE, Rate
+from .provenance import is_plain
+from .style import ACCENT, INK, RULE, colour, count, dashes, heading, label, number, percent, short
 
 _WIDTH = 7.2  # inches
 _BINS = 90
@@ -40,13 +39,13 @@ _LOOK: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "bob_recon_plugin",
     "svg.fonttype": "path",
-    "text.parse_math": False,  # names come from files: a "$" in one is a "$"
+    "text.parse_math": False,  # names come from files and may contain "$"
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A figure with what stands under it, and what is read to those who do not see it."""
+class Chart:
+    """A figure with its caption, and its description for readers who cannot see it."""
 
     name: str
     figure: Figure
@@ -54,10 +53,10 @@ class Picture:
     alt: str
 
     def data_uri(self) -> str:
-        """The figure as an SVG inside an address: no file beside the page is needed."""
+        """Return the figure as an SVG in a data URI, so that the page needs no other file."""
         stream = io.BytesIO()
         with _look():
-            # no date and no creator: the same numbers give the same bytes
+            # without date and creator the same numbers give the same bytes
             nothing = {"Date": None, "Creator": None}
             self.figure.savefig(stream, format="svg", metadata=nothing)
         return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
@@ -69,14 +68,14 @@ def _look() -> Iterator[None]:
         yield
 
 
-def draw(verdict: Verdict) -> list[Picture]:
-    """Draw the figures of a run: histograms, SAR against FMR, DET."""
+def draw(findings: Findings) -> list[Chart]:
+    """Draw the charts of a run: histograms, SAR against FMR, DET."""
     with _look():
-        return [histograms(verdict), success(verdict), trade_off(verdict)]
+        return [histograms(findings), success(findings), trade_off(findings)]
 
 
-def _classes(verdict: Verdict) -> dict[str, np.ndarray]:
-    scores = verdict.scores
+def _classes(findings: Findings) -> dict[str, np.ndarray]:
+    scores = findings.scores
     every = {"impostor": scores.impostor, "genuine": scores.genuine, **scores.attacks}
     return {name: values for name, values in every.items() if len(values)}
 
@@ -87,14 +86,14 @@ def _figure(height: float, rows: int = 1) -> tuple[Figure, list[Any]]:
     return figure, list(axes)
 
 
-def histograms(verdict: Verdict) -> Picture:
-    """Scores of every class on one axis, one below the other, with the thresholds through all."""
-    classes = _classes(verdict)
+def histograms(findings: Findings) -> Chart:
+    """Draw the scores of every class below each other, on one axis, with the thresholds."""
+    classes = _classes(findings)
     figure, axes = _figure(0.75 + 0.82 * len(classes), len(classes))
     low = min(float(values.min()) for values in classes.values())
     high = max(float(values.max()) for values in classes.values())
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
-    names = list(verdict.scores.attacks)
+    names = list(findings.scores.attacks)
     for ax, (kind, values) in zip(axes, classes.items(), strict=True):
         shares = np.histogram(values, edges)[0] / len(values)
         ax.stairs(shares, edges, fill=True, color=colour(kind, names), alpha=0.85)
@@ -104,25 +103,22 @@ def histograms(verdict: Verdict) -> Picture:
         ax.set_ylim(0, 1.12 * max(shares.max(), 1e-9))
         words = f"{label(kind)}\n{count(len(values))} scores"
         ax.set_ylabel(words, rotation=0, ha="right", va="center", color=INK)
-        for point, style in zip(verdict.points, _marks(len(verdict.points)), strict=True):
+        for point, style in zip(findings.points, _marks(len(findings.points)), strict=True):
             ax.axvline(point.threshold, color=ACCENT, linewidth=1, linestyle=style)
-    _name_thresholds(axes[0], verdict)
-    axes[-1].set_xlabel("score: more alike to the right, accepted at or right of a threshold")
-    means = ", ".join(f"{label(k)} {number(verdict.means[k])}" for k in classes)
-    cuts = ", ".join(f"{number(p.threshold)} at FMR {short(p.target)}" for p in verdict.points)
+    _name_thresholds(axes[0], findings)
+    axes[-1].set_xlabel("score: more similar to the right, accepted at or right of a threshold")
+    means = ", ".join(f"{label(k)} {number(findings.means[k])}" for k in classes)
+    cuts = ", ".join(f"{number(p.threshold)} at FMR {short(p.target)}" for p in findings.points)
     caption = (
-        "Scores by class, each scaled to its own height. What lies right of a threshold (vertical "
-        f"line) is accepted. Mean scores: {means}.{_cosine(verdict)}"
+        "Scores by class, each scaled to the same height. Scores right of a threshold (vertical "
+        f"line) are accepted. Mean scores: {means}.{_cosine(findings)}"
     )
-    return Picture(
-        "histograms", figure, caption, f"Score histograms. {caption} Thresholds: {cuts}."
-    )
+    return Chart("histograms", figure, caption, f"Score histograms. {caption} Thresholds: {cuts}.")
 
 
-def _cosine(verdict: Verdict) -> str:
-    """How Bob's usual comparison writes a cosine."""
-    algorithm = verdict.run.identity.get("algorithm", {})
-    plain = str(algorithm.get("class", "")).endswith(".Distance")
+def _cosine(findings: Findings) -> str:
+    """Return how the scores of Bob's usual comparison are related to cosines."""
+    plain = is_plain(findings.run.identity.get("algorithm", {}))
     return " A score is the negated cosine distance: add 1 for the cosine." if plain else ""
 
 
@@ -131,9 +127,9 @@ def _marks(n: int) -> list[Any]:
     return [styles[i % len(styles)] for i in range(n)]
 
 
-def _name_thresholds(ax: Any, verdict: Verdict) -> None:
-    """Write the FMR over each line; near ones to either side."""
-    ordered = sorted(verdict.points, key=lambda p: p.threshold)
+def _name_thresholds(ax: Any, findings: Findings) -> None:
+    """Write the FMR above each line, to the left of the first line and to the right of others."""
+    ordered = sorted(findings.points, key=lambda p: p.threshold)
     for i, point in enumerate(ordered):
         right = i == len(ordered) - 1 or i > 0
         ax.annotate(
@@ -152,53 +148,54 @@ def _floor(n: int) -> float:
     return 0.5 / max(n, 1)
 
 
-def success(verdict: Verdict) -> Picture:
-    """TMR and SAR at every threshold, against the FMR that it stands for."""
-    curves = verdict.curves
+def success(findings: Findings) -> Chart:
+    """Draw TMR and SAR against FMR, over all thresholds."""
+    curves = findings.curves
     figure, (ax,) = _figure(3.0)
     names = list(curves.sar)
-    # of all thresholds with one FMR the highest, an impostor's score: the one that the table takes
+    # of all thresholds with the same FMR the highest, an impostor score, as in the table
     x, at = np.unique(curves.fmr, return_index=True)
     x, at = x[x > 0], at[x > 0]
     for kind, rates in {"genuine": curves.tmr, **curves.sar}.items():
-        name = "TMR" if kind == "genuine" else f"SAR {label(kind)}".replace(" attack", "")
+        name = "TMR" if kind == "genuine" else heading(kind)
         style = {"color": colour(kind, names), "linestyle": dashes(kind, names)}
         ax.step(x, rates[at], where="post", label=name, **style)
-    for point, mark in zip(verdict.points, _marks(len(verdict.points)), strict=True):
+    for point, mark in zip(findings.points, _marks(len(findings.points)), strict=True):
         ax.axvline(point.target, color=ACCENT, linewidth=1, linestyle=mark)
         for kind, rate in point.sar.items():
             if rate.n:
                 _bar(ax, point.target, rate, colour(kind, names))
     ax.set_xscale("log")
-    ax.set_xlim(min([x.min(), *(p.target for p in verdict.points if p.target)]) / 1.3, 1)
+    ax.xaxis.set_major_formatter(lambda rate, _: short(rate))  # the default needs math text
+    ax.set_xlim(min([x.min(), *(p.target for p in findings.points if p.target)]) / 1.3, 1)
     ax.set_ylim(-0.02, 1.02)
     ax.set_yticks(np.linspace(0, 1, 6), [f"{v} %" for v in range(0, 101, 20)])
     ax.set_xlabel("FMR: share of zero-effort impostors accepted")
     ax.set_ylabel("accepted")
     ax.legend(loc="lower right")
-    told = "; ".join(
+    at_targets = "; ".join(
         f"at FMR {short(p.target)} "
         + ", ".join(f"{label(k)} {percent(r.value)}" for k, r in p.sar.items() if r.n)
-        for p in verdict.points
+        for p in findings.points
     )
     caption = (
-        "Success of the attacks against the false match rate that the operator allows (ROC of the "
-        f"genuine users beside it). Bars: {100 * CONFIDENCE:g} % Clopper-Pearson at the targets "
+        "Success of the attacks against the false match rate that the operator sets, with the ROC "
+        f"of genuine users. Bars: {100 * CONFIDENCE:g} % Clopper-Pearson intervals at the targets "
         "(vertical lines)."
     )
-    return Picture("sar-fmr", figure, caption, f"{caption} SAR {told}.")
+    return Chart("sar-fmr", figure, caption, f"{caption} SAR {at_targets}.")
 
 
 def _bar(ax: Any, x: float, rate: Rate, shade: str) -> None:
-    """A rate and its interval; lengths are never below zero by rounding."""
+    """Draw a rate with its interval; rounding must not make a length negative."""
     if x > 0:
         ends = np.maximum([[rate.value - rate.low], [rate.high - rate.value]], 0)
         ax.errorbar(x, rate.value, ends, fmt="o", markersize=4, capsize=3, linewidth=1, color=shade)
 
 
-def trade_off(verdict: Verdict) -> Picture:
-    """DET: genuine users rejected against impostors, and against attacks, accepted."""
-    curves = verdict.curves
+def trade_off(findings: Findings) -> Chart:
+    """Draw the DET: rejected genuine users against accepted impostors and accepted attacks."""
+    curves = findings.curves
     figure, (ax,) = _figure(3.9)
     names = list(curves.sar)
     floor_y = _floor(curves.genuine)
@@ -208,7 +205,7 @@ def trade_off(verdict: Verdict) -> Picture:
         style = {"color": colour(kind, names), "linestyle": dashes(kind, names)}
         x = np.clip(rates, floor_x, 1 - floor_x)
         ax.plot(ndtri(x), ndtri(fnmr), label=label(kind), **style)
-    operating = verdict.points[verdict.headline]
+    operating = findings.points[findings.headline]
     rejected = np.clip(1 - operating.tmr.value, floor_y, 1 - floor_y)
     ax.axhline(ndtri(rejected), color=ACCENT, linewidth=1)
     ax.annotate(
@@ -228,14 +225,15 @@ def trade_off(verdict: Verdict) -> Picture:
     ax.legend(loc="upper right")
     sar = ", ".join(f"{label(k)} {percent(r.value)}" for k, r in operating.sar.items() if r.n)
     caption = (
-        "DET, axes by the normal distribution. To be safe an attack's curve must lie as far left "
-        "as the impostors'. A rate of zero is drawn at half a score."
+        "DET, with axes scaled by the normal distribution. A system is safe from an attack if the "
+        "curve of the attack is as far left as that of impostors. A rate of zero is drawn at half "
+        "a score."
     )
-    told = (
+    at_headline = (
         f" At FMR {short(operating.target)}: FNMR {percent(1 - operating.tmr.value)}, "
         f"impostors {percent(operating.fmr.value)}, {sar}."
     )
-    return Picture("det", figure, caption, caption + told)
+    return Chart("det", figure, caption, caption + at_headline)
 
 
 _TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999)

@@ -1,4 +1,4 @@
-"""Several runs side by side: inverted system by attacked system."""
+"""Several runs as matrices: inverted system by attacked system."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from bob_recon_plugin.evaluation.findings import Verdict
-from bob_recon_plugin.evaluation.metrics import Rate
-
-from .style import ACCENT, INK, PAPER, percent
-from .tables import attack_label, marks, short
+from ..evaluation.findings import Findings
+from ..evaluation.metrics import Rate
+from .style import ACCENT, INK, PAPER, heading, limits, percent, short
+from .tables import marks
 
 COLUMNS = (
     *("run", "inverted", "attacked", "database", "group", "fmr_target", "threshold"),
@@ -35,9 +34,9 @@ class Matrix:
     rows, columns : list of str
         Inverted and attacked systems.
     cells : dict of (row, column) to Rate
-        A pair that no run tried has none.
+        A pair without a run is left out.
     marks : dict of (row, column) to list of str
-        What makes a cell doubtful: few impostors, users that are rejected.
+        Doubts about a cell: few impostors, users not recognised.
     """
 
     attack: str
@@ -49,37 +48,37 @@ class Matrix:
 
     @property
     def title(self) -> str:
-        """Caption: "SAR Type-I at FMR 1e-2"."""
-        return f"{attack_label(self.attack)} at FMR {short(self.target)}"
+        """The caption: "SAR Type-I at FMR 1e-2"."""
+        return f"{heading(self.attack)} at FMR {short(self.target)}"
 
 
-def matrices(verdicts: Sequence[Verdict]) -> list[Matrix]:
-    """One matrix for each attack type and FMR that some run has.
+def matrices(several: Sequence[Findings]) -> list[Matrix]:
+    """Return one matrix for each attack type and FMR of the runs.
 
-    Two runs of one pair of systems (another decoder, another database) get rows of their own,
-    which then bear the name of the run.
+    Runs of the same pair of systems (with another decoder or database) get separate rows, with the
+    name of the run.
     """
-    pairs = [(v.run.inverted, v.run.attacked) for v in verdicts]
+    pairs = [(v.run.inverted, v.run.attacked) for v in several]
     named = len(set(pairs)) < len(pairs)
-    labels = [f"{v.run.inverted} ({v.run.name})" if named else v.run.inverted for v in verdicts]
+    labels = [f"{v.run.inverted} ({v.run.name})" if named else v.run.inverted for v in several]
     rows, columns = list(dict.fromkeys(labels)), list(dict.fromkeys(p[1] for p in pairs))
     found: dict[tuple[str, float], Matrix] = {}
-    for verdict, row in zip(verdicts, labels, strict=True):
-        for point in verdict.points:
+    for findings, row in zip(several, labels, strict=True):
+        for point in findings.points:
             for attack, rate in point.sar.items():
                 key = (attack, point.target)
                 matrix = found.setdefault(key, Matrix(*key, rows, columns, {}))
-                matrix.cells[row, verdict.run.attacked] = rate
-                matrix.marks[row, verdict.run.attacked] = marks(point)
+                matrix.cells[row, findings.run.attacked] = rate
+                matrix.marks[row, findings.run.attacked] = marks(point)
     return sorted(found.values(), key=lambda matrix: (-matrix.target, matrix.attack))
 
 
-def to_csv(verdicts: Sequence[Verdict]) -> str:
-    """Every cell with its counts and interval, a row each, rates in [0, 1] with every digit."""
+def to_csv(several: Sequence[Findings]) -> str:
+    """Return a CSV with a row per cell: counts, interval, and rates in [0, 1] with all digits."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for v in verdicts:
+    for v in several:
         for p in v.points:
             setting: list[Any] = [v.run.name, v.run.inverted, v.run.attacked, v.run.database]
             setting += [p.group, p.target, p.limit, p.threshold_group]
@@ -92,46 +91,44 @@ def to_csv(verdicts: Sequence[Verdict]) -> str:
 
 
 def to_markdown(matrix: Matrix) -> str:
-    """The matrix as a table with counts and 95 % intervals."""
+    """Return the matrix as a Markdown table with counts and 95 % intervals."""
     lines = [["inverted", *matrix.columns], ["---"] * (1 + len(matrix.columns))]
     for row in matrix.rows:
-        lines.append([row, *(_told(matrix, (row, column)) for column in matrix.columns)])
+        lines.append([row, *(_cell(matrix, (row, column)) for column in matrix.columns)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _told(matrix: Matrix, at: tuple[str, str]) -> str:
-    """A cell of the Markdown table, with what makes it doubtful."""
+def _cell(matrix: Matrix, at: tuple[str, str]) -> str:
     if at not in matrix.cells:
         return "not run"
     return ", ".join([rate_cell(matrix.cells[at]), *matrix.marks.get(at, [])])
 
 
 def rate_cell(rate: Rate) -> str:
-    """A rate with its counts and its 95 % interval.
+    """Format a rate with its counts and its 95 % interval.
 
     Examples
     --------
     >>> rate_cell(Rate.of(1417, 1500))
     '94.47 % (1417/1500, 93.2-95.6)'
     """
-    low, high = (f"{100 * v:.{0 if v in (0, 1) else 1}f}" for v in (rate.low, rate.high))
     plain = percent(rate.value).replace("\N{NO-BREAK SPACE}", " ")
-    return f"{plain} ({rate.k}/{rate.n}, {low}-{high})"
+    return f"{plain} ({rate.k}/{rate.n}, {limits(rate.low, rate.high, '-', '')})"
 
 
 def shade(value: float) -> tuple[str, str]:
-    """Background and text of a cell: the one scale of all matrices, white at 0, dark at 1."""
+    """Return background and text colour of a cell, on one scale: white at 0, dark at 1."""
     if value != value:
         return PAPER, INK
     start, end = (np.array(_rgb(colour)) for colour in (PAPER, ACCENT))
     mixed = np.round(start + (end - start) * value).astype(int)
     code = "#" + "".join(f"{v:02x}" for v in mixed)
-    # black or white, whichever has more contrast: at least 4.5 to 1 for both
+    # black or white, whichever has more contrast: both have at least 4.5 to 1
     return code, PAPER if luminance(code) < 0.179 else "#000000"
 
 
 def luminance(code: str) -> float:
-    """Relative luminance of a colour, 0 black to 1 white (WCAG 2.2)."""
+    """Return the relative luminance of a colour, from 0 black to 1 white (WCAG 2.2)."""
     parts = np.array(_rgb(code)) / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
@@ -143,7 +140,7 @@ def _rgb(code: str) -> list[int]:
 
 @matplotlib.rc_context({"text.parse_math": False})  # names of systems come from files
 def draw(matrix: Matrix) -> Figure:
-    """The matrix as a figure, for PNG and PDF."""
+    """Draw the matrix as a figure, for PNG and PDF."""
     wide, high = len(matrix.columns), len(matrix.rows)
     figure = Figure(figsize=(2.6 + 1.5 * wide, 1.3 + 0.7 * high), layout="constrained")
     ax = figure.subplots()

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no script, no network, nothing beside it."""
+"""The report as one HTML file, without scripts, network or other files."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from bob_recon_plugin.evaluation.findings import Verdict
-from bob_recon_plugin.evaluation.metrics import CONFIDENCE
-
-from . import style, words
-from .figures import Picture
+from ..evaluation.findings import Findings
+from ..evaluation.metrics import CONFIDENCE
+from . import words
+from .figures import Chart
 from .matrix import matrices, shade
 from .pictures import Row
 from .provenance import facts, linked, protection, subtitle, systems_of, title
-from .tables import marks, notes, short
+from .style import count, heading, label, limits, number, percent, short
+from .tables import marks, notes
 
 if TYPE_CHECKING:
-    from bob_recon_plugin.evaluation.quality import Measure
-
-#: functions of `style` that the template calls
-_HELPERS = ("count", "heading", "label", "limits", "number", "percent")
+    from ..evaluation.quality import QualityMeasure
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,21 +29,21 @@ class Chapter:
 
     Attributes
     ----------
-    verdict : Verdict
-    charts : list of Picture
+    findings : Findings
+    charts : list of Chart
     sheets : mapping of attack type to list of Row
     faces_note : str
-        Where the faces come from, or why there are none.
-    quality : list of Measure
+        What the faces are, or why there are none.
+    quality : list of QualityMeasure
     quality_note : str
         What was compared, or why nothing was.
     """
 
-    verdict: Verdict
-    charts: Sequence[Picture]
+    findings: Findings
+    charts: Sequence[Chart]
     sheets: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     faces_note: str = ""
-    quality: Sequence[Measure] = ()
+    quality: Sequence[QualityMeasure] = ()
     quality_note: str = ""
 
 
@@ -56,9 +53,9 @@ def render(chapters: Sequence[Chapter], made_by: str) -> str:
     Parameters
     ----------
     chapters : sequence of Chapter
-        One per run, at least one; several begin with a matrix.
+        One per run, at least one; a page of several begins with matrices.
     made_by : str
-        Last line: by what and when.
+        The last line: version and date.
 
     Returns
     -------
@@ -69,24 +66,26 @@ def render(chapters: Sequence[Chapter], made_by: str) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals.update({name: getattr(style, name) for name in _HELPERS})
-    environment.globals.update(short=short, shade=shade, marks=marks)
+    environment.globals.update(
+        {f.__name__: f for f in (count, heading, label, limits, number, percent, short)}
+    )
+    environment.globals.update(shade=shade, marks=marks)
     template = environment.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         css=here.joinpath("page.css").read_text(encoding="utf-8"),
         sections=[_section(chapter) for chapter in chapters],
         confidence=f"{100 * CONFIDENCE:g}",
-        replicates=chapters[0].verdict.replicates,
-        seed=chapters[0].verdict.seed,
+        replicates=chapters[0].findings.replicates,
+        seed=chapters[0].findings.seed,
         made_by=made_by,
-        **_top([chapter.verdict for chapter in chapters]),
+        **_top([chapter.findings for chapter in chapters]),
     )
 
 
-def _top(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Headline, the lines under it, and the matrices of several runs."""
-    if len(verdicts) == 1:
-        (only,) = verdicts
+def _top(several: Sequence[Findings]) -> dict[str, Any]:
+    """Return headline, the lines below it, and the matrices of several runs."""
+    if len(several) == 1:
+        (only,) = several
         return {
             "headline": words.headline(only),
             "lead": words.lead(only),
@@ -94,27 +93,27 @@ def _top(verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "cautions": words.cautions(only),
             "matrices": [],
         }
-    headline, lead = words.range_headline(verdicts)
+    headline, lead = words.range_headline(several)
     return {
         "headline": headline,
         "lead": lead,
         "others": [],
-        "cautions": words.range_cautions(verdicts),
-        "matrices": matrices(verdicts),
+        "cautions": words.range_cautions(several),
+        "matrices": matrices(several),
     }
 
 
 def _section(chapter: Chapter) -> dict[str, Any]:
-    verdict = chapter.verdict
+    findings = chapter.findings
     return {
-        "verdict": verdict,
-        "title": title(verdict.run),
-        "subtitle": subtitle(verdict.run),
-        "lead": [f"{words.headline(verdict)}: {line}" for line in words.lead(verdict)[:1]]
-        + words.lead(verdict)[1:]
-        + words.other_points(verdict),
-        "cautions": words.cautions(verdict),
-        "notes": notes(verdict.points)[:1],
+        "findings": findings,
+        "title": title(findings.run),
+        "subtitle": subtitle(findings.run),
+        "lead": [f"{words.headline(findings)}: {line}" for line in words.lead(findings)[:1]]
+        + words.lead(findings)[1:]
+        + words.other_points(findings),
+        "cautions": words.cautions(findings),
+        "notes": notes(findings.points)[:1],
         "charts": [
             {"uri": p.data_uri(), "alt": p.alt, "caption": p.caption} for p in chapter.charts
         ],
@@ -122,22 +121,22 @@ def _section(chapter: Chapter) -> dict[str, Any]:
         "faces_note": chapter.faces_note,
         "quality": chapter.quality,
         "quality_note": chapter.quality_note,
-        "protection": protection(verdict.run),
-        "facts": facts(verdict),
-        "linked": linked(verdict.run),
-        "systems": systems_of(verdict.run),
-        **_acquired(verdict),
+        "protection": protection(findings.run),
+        "facts": facts(findings),
+        "linked": linked(findings.run),
+        "systems": systems_of(findings.run),
+        **_acquired(findings),
     }
 
 
-def _acquired(verdict: Verdict) -> dict[str, Any]:
-    """Failed and all comparisons of each class, by group."""
-    run = verdict.run
+def _acquired(findings: Findings) -> dict[str, Any]:
+    """Return the numbers of failed and of all comparisons of each class, by group."""
+    run = findings.run
     tables = {"dev": run.dev} | ({"eval": run.eval} if run.eval is not None else {})
     names = list(dict.fromkeys(kind for table in tables.values() for kind in table.kinds))
     counts = {}
     for group, table in tables.items():
-        failed = verdict.points[0].not_acquired[group]
+        failed = findings.points[0].not_acquired[group]
         present = {kind: len(table.rows(kind)) for kind in table.kinds}
         counts[group] = [(failed.get(name, 0), present.get(name, 0)) for name in names]
     return {"acquired_names": names, "acquired": counts}

@@ -1,4 +1,4 @@
-"""Which reconstructions are shown, and their pictures as part of the page."""
+"""Contact sheets of the page: which attacks are shown, and their pictures as data URIs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bob_recon_plugin.common.validation import InputError
-from bob_recon_plugin.evaluation.findings import Verdict
-from bob_recon_plugin.evaluation.scores import TYPE_I
-from bob_recon_plugin.evaluation.source_images import Originals, source_of
-from bob_recon_plugin.images.reading import load_image
-
+from ..common.validation import InputError
+from ..evaluation.findings import Findings
+from ..evaluation.scores import TYPE_I
+from ..evaluation.source_images import Originals, source_of
+from ..images.reading import load_image
 from .style import label, number
 
 _SIDE = 112
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture with its description; `uri` is empty where there is none.
+class Picture:
+    """A picture with its description; `uri` is empty without a picture.
 
-    `note` stands on the page too: what must be known of the picture, or why there is none.
+    `note` is shown on the page: a doubt about the picture, or why there is none.
     """
 
     uri: str
@@ -34,53 +33,53 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Face:
-    """One attack: its pictures, its score, and whether it opened.
+class Example:
+    """One attack, as an example: its pictures, its score and its outcome.
 
     Attributes
     ----------
-    pictures : tuple of Shown
-        The image behind the template, the reconstruction, and for Type-II the enrolled image.
+    pictures : tuple of Picture
+        The original image, the reconstruction, and for Type-II the enrolled image.
     score : float
-        NaN if it was not acquired.
+        NaN if not acquired.
     accepted : bool
-    verdict : str
+    outcome : str
         "accepted", "rejected" or "not acquired".
     """
 
-    pictures: tuple[Shown, ...]
+    pictures: tuple[Picture, ...]
     score: float
     accepted: bool
-    verdict: str
+    outcome: str
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the contact sheet: "Best", "Median", "Worst", "Failures"."""
+    """A row of a contact sheet: "Best", "Median", "Worst" or "Failures"."""
 
     title: str
     note: str
-    faces: tuple[Face, ...]
+    examples: tuple[Example, ...]
 
 
-def choose(verdict: Verdict, attack: str, count: int) -> dict[str, tuple[str, np.ndarray]]:
-    """Rows of the score table to show.
+def choose(findings: Findings, attack: str, count: int) -> dict[str, tuple[str, np.ndarray]]:
+    """Choose the rows of the score table to show.
 
     Parameters
     ----------
-    verdict : Verdict
+    findings : Findings
     attack : str
     count : int
-        Faces in each row.
+        Examples in each row.
 
     Returns
     -------
     dict of title to (note, indices)
-        Best, median and worst of the acquired by score, and the failures: those that were not
-        acquired, and rejected ones from the highest score to the lowest, evenly taken.
+        Best, median and worst scores, and failures: attacks that were not acquired, and rejected
+        ones, evenly spaced from the highest score to the lowest.
     """
-    table = verdict.run.reported
-    point = verdict.points[verdict.headline]
+    table = findings.run.reported
+    point = findings.points[findings.headline]
     rows = table.rows(attack)
     failed = rows[np.isnan(table.score[rows])]
     rows = rows[~np.isnan(table.score[rows])]
@@ -101,42 +100,47 @@ def choose(verdict: Verdict, attack: str, count: int) -> dict[str, tuple[str, np
     }
 
 
-def sheet(verdict: Verdict, attack: str, originals: Originals | None, count: int) -> list[Row]:
-    """Contact sheet of one attack type; the parameters are those of `choose`."""
+def sheet(findings: Findings, attack: str, originals: Originals | None, count: int) -> list[Row]:
+    """Return the contact sheet of one attack type; parameters as of `choose`."""
     cache: dict[str, tuple[str, str]] = {}
     return [
-        Row(title, note, tuple(_face(verdict, attack, int(i), originals, cache) for i in indices))
-        for title, (note, indices) in choose(verdict, attack, count).items()
+        Row(
+            title,
+            note,
+            tuple(_example(findings, attack, int(i), originals, cache) for i in indices),
+        )
+        for title, (note, indices) in choose(findings, attack, count).items()
     ]
 
 
-def _face(
-    verdict: Verdict,
+def _example(
+    findings: Findings,
     attack: str,
     row: int,
     originals: Originals | None,
     cache: dict[str, tuple[str, str]],
-) -> Face:
-    table = verdict.run.reported
+) -> Example:
+    table = findings.run.reported
     score = float(table.score[row])
-    accepted = score >= verdict.points[verdict.headline].threshold
+    accepted = score >= findings.points[findings.headline].threshold
     outcome = "not acquired" if np.isnan(score) else "accepted" if accepted else "rejected"
-    probe = table.templates[table.probe[row]] if table.probe[row] >= 0 else ""
-    target = table.templates[table.reference[row]] if table.reference[row] >= 0 else ""
-    told = f"score {number(score)}, {outcome}" if score == score else outcome
-    uri, note = _file(verdict.run.face(probe), cache)
-    made = Shown(uri, f"{label(attack)} against {target}: {told}", note)
+    probe, target = table.compared(row)
+    result = f"score {number(score)}, {outcome}" if score == score else outcome
+    uri, note = _file(findings.run.face(probe), cache)
+    made = Picture(uri, f"{label(attack)} against {target}: {result}", note)
     if originals is None:
-        return Face((made,), score, accepted, outcome)
+        return Example((made,), score, accepted, outcome)
     source = target if attack == TYPE_I else source_of(probe, attack)
     behind = "enrolled" if attack == TYPE_I else "leaked"
     pictures = [_of(originals, source, behind, cache), made]
     if attack != TYPE_I:
         pictures.append(_of(originals, target, "enrolled", cache))
-    return Face(tuple(pictures), score, accepted, outcome)
+    return Example(tuple(pictures), score, accepted, outcome)
 
 
-def _of(originals: Originals, template: str, role: str, cache: dict[str, tuple[str, str]]) -> Shown:
+def _of(
+    originals: Originals, template: str, role: str, cache: dict[str, tuple[str, str]]
+) -> Picture:
     if f"{role}:{template}" not in cache:
         found = originals.get(template)
         if found is None:
@@ -145,7 +149,7 @@ def _of(originals: Originals, template: str, role: str, cache: dict[str, tuple[s
             face = Image.fromarray(found.image.transpose(1, 2, 0))
             cache[f"{role}:{template}"] = _uri(face), "" if found.aligned else "not aligned"
     uri, note = cache[f"{role}:{template}"]
-    return Shown(uri, f"{role} image of {template}" + (f", {note}" if note else ""), note)
+    return Picture(uri, f"{role} image of {template}" + (f", {note}" if note else ""), note)
 
 
 def _file(path: Path, cache: dict[str, tuple[str, str]]) -> tuple[str, str]:
@@ -157,7 +161,7 @@ def _file(path: Path, cache: dict[str, tuple[str, str]]) -> tuple[str, str]:
 
 
 def read_face(path: Path) -> Image.Image | None:
-    """Picture of a kept face; None where there is none, or none that can be read."""
+    """Return a kept face; None if there is none or it cannot be read."""
     try:
         return Image.fromarray(load_image(path).transpose(1, 2, 0))
     except (OSError, InputError):
@@ -165,7 +169,7 @@ def read_face(path: Path) -> Image.Image | None:
 
 
 def _uri(face: Image.Image) -> str:
-    """JPEG inside an address."""
+    """Return a JPEG as a data URI."""
     if max(face.size) > _SIDE:
         face.thumbnail((_SIDE, _SIDE))
     stream = io.BytesIO()

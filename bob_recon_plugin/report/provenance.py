@@ -1,4 +1,4 @@
-"""What was run: everything the record of a run tells, in a reader's order."""
+"""What was run: the content of a run's record, ordered for readers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from bob_recon_plugin.common.files import sha256
-from bob_recon_plugin.evaluation.findings import Verdict
-from bob_recon_plugin.evaluation.run_folder import Run, took_part
-
+from ..common.files import sha256
+from ..evaluation.findings import Findings
+from ..evaluation.run_folder import UNKNOWN, RunFolder, took_part
 from .style import count
 
-_UNKNOWN = "not recorded"
-#: what has a row of its own; the rest of a record is told behind it, under these names or its own
+#: settings with a row of their own; all others follow, under their name or that of `_NAMES`
 _IDENTITY = (
     *("recognizer", "system", "algorithm", "inverted", "leak"),
     *("decoder", "reentry", "database", "version"),
@@ -25,8 +23,8 @@ _NAMES = {
 }
 
 
-def title(run: Run) -> str:
-    """Heading of a run: which templates against which system."""
+def title(run: RunFolder) -> str:
+    """Return the heading of a run: which templates against which system."""
     if not run.identity:
         return run.name
     if run.inverted == run.attacked:
@@ -34,112 +32,112 @@ def title(run: Run) -> str:
     return f"{run.attacked}, attacked with templates of {run.inverted}"
 
 
-def subtitle(run: Run) -> str:
-    """Where the numbers come from, one line."""
+def subtitle(run: RunFolder) -> str:
+    """Return the origin of the numbers in one line."""
     parts = [f"Run {run.name}"]
     if run.identity:
         parts.append(f"database {run.database}")
-        parts.append(f"re-entry at the {run.identity.get('reentry', _UNKNOWN)}")
+        parts.append(f"re-entry at the {run.identity.get('reentry', UNKNOWN)}")
     else:
-        parts.append("a score file alone: what was run is not recorded")
+        parts.append("a score file without a record of what was run")
     return ", ".join(parts) + "."
 
 
-def protection(run: Run) -> str:
-    """What the templates are that leaked, and what the attacker makes of them first."""
+def protection(run: RunFolder) -> str:
+    """Return what the leaked templates are, and how the attacker processes them first."""
     leaked = "inverted" if "inverted" in run.identity else "attacked"
     algorithm = run.identity.get("inverted", run.identity).get("algorithm")
     if algorithm is None:
-        told = "whatever the unrecorded system stores"
-    elif _plain(algorithm):
-        told = "plain embeddings, without protection"
+        stored = "those of a system that is not recorded"
+    elif is_plain(algorithm):
+        stored = "plain embeddings, without protection"
     else:
-        told = f"what {_settings(run, leaked, 'algorithm')} stores"
+        stored = f"those of {_settings(run, leaked, 'algorithm')}"
     steps = _steps(run)
-    return told + (f"; the decoder gets them after {', then '.join(steps)}" if steps else "")
+    return stored + (f"; the decoder inverts them after {', then '.join(steps)}" if steps else "")
 
 
-def linked(run: Run) -> str:
-    """What the genuine scores compare, of which the linkability is measured."""
-    told = "an enrolled template and a probe of the same person, as the attacked system compares"
-    if "algorithm" not in run.identity or _plain(run.identity["algorithm"]):
-        return told
-    return f"{told}; templates under two keys of one person were not compared"
+def linked(run: RunFolder) -> str:
+    """Return which templates are linked by the genuine scores."""
+    mated = "an enrolled template and a probe of the same person, compared by the attacked system"
+    if "algorithm" not in run.identity or is_plain(run.identity["algorithm"]):
+        return mated
+    return f"{mated}; templates of one person with two keys were not compared"
 
 
-def systems_of(run: Run) -> dict[str, str]:
-    """Every setting of the systems, as recorded, by which system it is."""
+def systems_of(run: RunFolder) -> dict[str, str]:
+    """Return the recorded settings of the attacked and the inverted system."""
     settings = run.record.get("settings", {})
     names = [name for name in ("attacked", "inverted") if name in settings]
     return {name: str(settings[name]["system"]) for name in names}
 
 
-def _settings(run: Run, of: str, what: str) -> str:
-    """Settings of a system or of its comparison, for a reader, on one line."""
-    return _line(run.record.get("settings", {}).get(of, {}).get(what, _UNKNOWN))
+def _settings(run: RunFolder, of: str, what: str) -> str:
+    """Return the settings of a system or of its comparison on one line."""
+    return _line(run.record.get("settings", {}).get(of, {}).get(what, UNKNOWN))
 
 
-def _steps(run: Run) -> list[str]:
-    """Template steps, for a reader."""
+def _steps(run: RunFolder) -> list[str]:
+    """Return the settings of the template steps."""
     return [_line(step) for step in run.record.get("settings", {}).get("leak", [])]
 
 
-def _plain(algorithm: Mapping[str, Any]) -> bool:
-    """Whether an algorithm, as described, is Bob's comparison of plain embeddings."""
+def is_plain(algorithm: Mapping[str, Any]) -> bool:
+    """Return whether a described algorithm is Bob's comparison of plain embeddings."""
     return str(algorithm.get("class", "")).endswith(".Distance")
 
 
 def _line(settings: object) -> str:
-    """Settings on one line."""
+    """Return settings on one line."""
     return " ".join(str(settings).split())
 
 
-def facts(verdict: Verdict) -> list[tuple[str, str]]:
-    """Name and value of each fact about the run."""
-    run = verdict.run
+def facts(findings: Findings) -> list[tuple[str, str]]:
+    """Return name and value of each fact about a run."""
+    run = findings.run
     return [
-        *_counts(verdict),
+        *_counts(findings),
         *[(f"Score file, {g}", f"{p.name}, SHA-256 {sha256(p)}") for g, p in run.files.items()],
         *_identity(run),
-        *_thresholds(verdict),
+        *_thresholds(findings),
     ]
 
 
-def _counts(verdict: Verdict) -> list[tuple[str, str]]:
+def _counts(findings: Findings) -> list[tuple[str, str]]:
     found = []
-    run = verdict.run
+    run = findings.run
     for group, table in (("dev", run.dev), ("eval", run.eval)):
         if table is None:
             continue
         rows = ", ".join(f"{count(len(table.rows(kind)))} {kind}" for kind in table.kinds)
         people = {*table.probe_subject.tolist(), *table.reference_subject.tolist()}
         references = set(table.reference.tolist()) - {-1}
-        told = f"{rows} comparisons; {count(len(people))} people"
-        told += f"; {count(len(references))} references" if references else ""
-        found.append((f"Data, {group}", told))
+        text = f"{rows} comparisons; {count(len(people))} people"
+        text += f"; {count(len(references))} references" if references else ""
+        found.append((f"Data, {group}", text))
     return found
 
 
-def _identity(run: Run) -> list[tuple[str, str]]:
+def _identity(run: RunFolder) -> list[tuple[str, str]]:
     identity, card = run.identity, run.record.get("card", {})
     if not identity:
-        return [("Run", _UNKNOWN)]
+        return [("Run", UNKNOWN)]
     decoder = identity.get("decoder", {})
     settings = json.dumps(identity.get("database", {}), sort_keys=True)
     seed = card.get("seed")
     return [
-        ("Command", str(run.record.get("command", _UNKNOWN))),
+        ("Command", str(run.record.get("command", UNKNOWN))),
         ("Database", settings),
         ("Attacked system", _with_hash(identity.get("recognizer", {}))),
-        ("Its comparison", _settings(run, "attacked", "algorithm")),
+        ("Comparison of the attacked system", _settings(run, "attacked", "algorithm")),
         *_inverted(run),
-        *([("Before the decoder", "; ".join(_steps(run)))] if _steps(run) else []),
-        ("What the attacker knows", _knowledge(run)),
+        *([("Template steps before the decoder", "; ".join(_steps(run)))] if _steps(run) else []),
+        ("Knowledge of the attacker", _knowledge(run)),
         ("Decoder", _with_hash(decoder)),
-        ("Its training", str(decoder.get("preset") or card.get("preset") or _UNKNOWN)),
-        ("Its training data", str(card.get("training_data") or _UNKNOWN)),
-        ("Its training seed", _UNKNOWN if seed is None else str(seed)),
-        ("Re-entry", str(identity.get("reentry", _UNKNOWN))),
+        ("Training of the decoder", str(decoder.get("preset") or card.get("preset") or UNKNOWN)),
+        ("Training data of the decoder", str(card.get("training_data") or UNKNOWN)),
+        ("Training seed of the decoder", UNKNOWN if seed is None else str(seed)),
+        ("Re-entry", str(identity.get("reentry", UNKNOWN))),
         *_more("Decoder, ", decoder, _DECODER),
         *_more("", identity, _IDENTITY),
         *_models(run),
@@ -147,62 +145,62 @@ def _identity(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def _inverted(run: Run) -> list[tuple[str, str]]:
-    """The system whose templates leaked, where it is not the one under attack."""
+def _inverted(run: RunFolder) -> list[tuple[str, str]]:
+    """Return the facts about the system whose templates leaked."""
     if "inverted" not in run.identity:
         return [("Inverted system", run.inverted)]
     return [
         ("Inverted system", _with_hash(run.identity["inverted"].get("recognizer", {}))),
-        ("Its comparison", _settings(run, "inverted", "algorithm")),
+        ("Comparison of the inverted system", _settings(run, "inverted", "algorithm")),
     ]
 
 
 def _more(before: str, about: Mapping[str, Any], known: Collection[str]) -> list[tuple[str, str]]:
-    """What decided the results too, whatever it is: nothing of the record is left out."""
+    """Return all other settings that decided the results: none of the record is left out."""
     found = []
     for name, value in about.items():
         if name not in known and value not in (None, "", [], {}):
-            told = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-            found.append((before + _NAMES.get(name, name), _line(told)))
+            text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            found.append((before + _NAMES.get(name, name), _line(text)))
     return found
 
 
-def _models(run: Run) -> list[tuple[str, str]]:
-    """Every recognition model that took part, a line each, with what it did."""
+def _models(run: RunFolder) -> list[tuple[str, str]]:
+    """Return every recognition model that took part, with its roles."""
     roles: dict[tuple[str, str | None], list[str]] = {}
     for part in took_part(run.record):
         roles.setdefault((part.model.name, part.model.sha256), []).append(part.role)
-    told = [
-        f"{name} (SHA-256 {digest or _UNKNOWN}) {', '.join(did)}"
+    models = [
+        f"{name} (SHA-256 {digest or UNKNOWN}) {', '.join(did)}"
         for (name, digest), did in roles.items()
     ]
-    return [("Recognition models", "; ".join(told))]
+    return [("Recognition models", "; ".join(models))]
 
 
-def _knowledge(run: Run) -> str:
+def _knowledge(run: RunFolder) -> str:
     threat = run.record.get("threat", {})
     if not threat:
-        return _UNKNOWN
+        return UNKNOWN
     return f"attack {threat['attack']} of 5: {threat['knowledge']}"
 
 
 def _with_hash(about: dict[str, Any]) -> str:
     digest = about.get("sha256")
-    return f"{about.get('name', _UNKNOWN)}, SHA-256 {digest or _UNKNOWN}"
+    return f"{about.get('name', UNKNOWN)}, SHA-256 {digest or UNKNOWN}"
 
 
-def _thresholds(verdict: Verdict) -> list[tuple[str, str]]:
+def _thresholds(findings: Findings) -> list[tuple[str, str]]:
     cuts = ", ".join(
         f"{p.threshold:.10g} at FMR {p.target:g} ({p.fmr.k} of {p.fmr.n} impostors of {p.group} "
         "accepted)"
-        for p in verdict.points
+        for p in findings.points
     )
-    group = verdict.points[0].threshold_group
-    used = count(verdict.points[0].threshold_impostors)
+    group = findings.points[0].threshold_group
+    used = count(findings.points[0].threshold_impostors)
     found = [("Thresholds", f"from {used} impostors of {group}: {cuts}")]
-    if verdict.spreads:
-        kept = ", ".join(str(s.replicates) for s in verdict.spreads)
-        told = f"{verdict.replicates} replicates ({kept} complete), seed {verdict.seed}, "
-        told += f"{count(verdict.spreads[0].subjects)} people"
-        found.append(("Bootstrap", told))
+    if findings.spreads:
+        kept = ", ".join(str(s.replicates) for s in findings.spreads)
+        text = f"{findings.replicates} replicates ({kept} complete), seed {findings.seed}, "
+        text += f"{count(findings.spreads[0].subjects)} people"
+        found.append(("Bootstrap", text))
     return found

@@ -1,4 +1,4 @@
-"""The table of operating points as text, Markdown, CSV or JSON."""
+"""Operating points as a table in text, Markdown, CSV or JSON, with its notes and cautions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bob_recon_plugin.common.validation import InputError, one_of
-from bob_recon_plugin.evaluation.metrics import (
+from ..common.validation import InputError, one_of
+from ..evaluation.metrics import (
     CONFIDENCE,
     FEW_IMPOSTORS,
     RECOGNISES,
@@ -18,6 +18,7 @@ from bob_recon_plugin.evaluation.metrics import (
     Rate,
     leading,
 )
+from .style import heading, short
 
 FORMATS = ("text", "markdown", "csv", "json")
 _CSV_COLUMNS = (
@@ -25,11 +26,10 @@ _CSV_COLUMNS = (
     *("rate", "attack_type", "k", "n", "value", "low", "high", "not_acquired"),
 )
 NOT_RECOGNISED = "This system does not recognise its own users"
-_LABELS = {"type1": "SAR Type-I", "type2": "SAR Type-II"}
 
 
 def render(points: Sequence[OperatingPoint], format: str = "text") -> str:
-    """Write operating points as a table.
+    """Format operating points as a table.
 
     Parameters
     ----------
@@ -38,13 +38,13 @@ def render(points: Sequence[OperatingPoint], format: str = "text") -> str:
     format : {"text", "markdown", "csv", "json"}
         "text" and "markdown" have a row per threshold, rates in percent, and the notes below the
         table; "csv" has a row per threshold and rate; "json" nests the rates and holds the notes.
-        The last two keep rates in [0, 1] and every digit. Thresholds are in the unit of the file:
-        distances where it holds distances.
+        The last two keep rates in [0, 1] with all digits. Thresholds are in the unit of the file:
+        they are distances if it holds distances.
 
     Returns
     -------
     str
-        Without a newline at its end.
+        Without a newline at the end.
 
     Raises
     ------
@@ -58,27 +58,16 @@ def render(points: Sequence[OperatingPoint], format: str = "text") -> str:
     return writer(points)
 
 
-def attack_label(attack: str) -> str:
-    """Heading of an attack type: "SAR Type-I" for "type1"."""
-    return _LABELS.get(attack, f"SAR {attack}")
-
-
-def short(value: float) -> str:
-    """A rate in short scientific form: "1e-3"."""
-    mantissa, exponent = f"{value:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}" if value else "0"
-
-
 def marks(point: OperatingPoint) -> list[str]:
-    """What must stand beside every rate of a point: few impostors, users that are rejected."""
+    """Return what to print beside every rate of a point: few impostors, users not recognised."""
     few = [f"under {FEW_IMPOSTORS} impostors"] if point.few_impostors else []
     return few if point.recognises else [*few, f"TMR {100 * point.tmr.value:.2f} %"]
 
 
 def unrecognised(points: Sequence[OperatingPoint]) -> str | None:
-    """What to say after `NOT_RECOGNISED`; None where genuine users are accepted.
+    """Return the details of `NOT_RECOGNISED`, or None if genuine users are accepted.
 
-    The point to lead with decides: see `bob_recon_plugin.evaluation.metrics.leading`.
+    The point of `bob_recon_plugin.evaluation.metrics.leading` decides.
     """
     point = points[leading(points)]
     if point.recognises:
@@ -86,19 +75,19 @@ def unrecognised(points: Sequence[OperatingPoint]) -> str | None:
     tmr = point.tmr
     return (
         f"TMR {100 * tmr.value:.2f} % ({tmr.k} of {tmr.n}) at FMR {short(point.target)}; check "
-        f"colour order, value range and crop. Below a TMR of {100 * RECOGNISES:g} % the success "
-        "rate of attacks says nothing of a system that works."
+        f"colour order, value range and crop. With a TMR below {100 * RECOGNISES:g} % the success "
+        "rate of attacks says nothing about a system that works."
     )
 
 
 def cautions(points: Sequence[OperatingPoint]) -> list[str]:
-    """One sentence for each threshold that too few impostors set, and each doubt about a file."""
+    """Return a sentence for each threshold set by too few impostors and each doubtful file."""
     few = [
         f"Too few impostors for FMR {short(p.target)}: {short(p.target)} x "
         f"{p.threshold_impostors} = {p.target * p.threshold_impostors:.3g} {p.threshold_group} "
-        f"scores, fewer than {FEW_IMPOSTORS}, set the threshold. It and the rates at it move with "
-        "every single one; compare runs at a looser FMR, or go by the interval over people "
-        "(`bob bio recon report`)."
+        f"scores, fewer than {FEW_IMPOSTORS}, set the threshold. It and its rates change with each "
+        "of them; compare runs at a higher FMR, or use the interval over people (`bob bio recon "
+        "report`)."
         for p in points
         if p.few_impostors
     ]
@@ -106,28 +95,29 @@ def cautions(points: Sequence[OperatingPoint]) -> list[str]:
 
 
 def warnings(points: Sequence[OperatingPoint]) -> list[str]:
-    """All that should make a reader of the rates careful, the most important first."""
+    """Return all warnings about the rates, the most important first."""
     broken = unrecognised(points)
     first = [f"{NOT_RECOGNISED}: {broken}"] if broken else []
     return [f"Warning: {line}" for line in first + cautions(points)]
 
 
 def read_as(points: Sequence[OperatingPoint]) -> str:
-    """How the threshold is set, and when a comparison is accepted."""
+    """Return how the threshold is set, and when a comparison is accepted."""
     group = points[0].threshold_group
     if points[0].distances:
         return (
             f"Threshold: the highest {group} impostor distance that keeps FMR at or below its "
-            "target (just below the lowest if none may pass); accepted when distance <= threshold."
+            "target (just below the lowest if none may be accepted); accepted when distance <= "
+            "threshold."
         )
     return (
         f"Threshold: the lowest {group} impostor score that keeps FMR at or below its target "
-        "(just above the highest if none may pass); accepted when score >= threshold."
+        "(just above the highest if none may be accepted); accepted when score >= threshold."
     )
 
 
 def notes(points: Sequence[OperatingPoint]) -> list[str]:
-    """What a reader must know beside the numbers, one sentence each."""
+    """Return what a reader must know about the numbers, one sentence each."""
     first = points[0]
     sizes = {"genuine": first.tmr, "impostor": first.fmr, **first.sar}
     counts = ", ".join(f"{rate.n} {name}" for name, rate in sizes.items())
@@ -135,7 +125,7 @@ def notes(points: Sequence[OperatingPoint]) -> list[str]:
         f"Thresholds from {first.threshold_group}, reported on {first.group} ({counts} scores).",
         f"Not acquired (NaN, in no rate): {_failures(first.not_acquired)}.",
         read_as(points),
-        f"CI: Clopper-Pearson at {100 * CONFIDENCE:g} %, which takes comparisons as independent.",
+        f"CI: Clopper-Pearson at {100 * CONFIDENCE:g} %, which assumes independent comparisons.",
     ]
     if not first.sar:
         lines.append("No attack rows, so no SAR: give the full score file, not the licit one.")
@@ -160,7 +150,7 @@ def _interval(rate: Rate) -> str:
 
 
 def _cells(points: Sequence[OperatingPoint]) -> list[list[str]]:
-    header = ["FMR target", "Threshold", "FMR", "TMR", *map(attack_label, points[0].sar)]
+    header = ["FMR target", "Threshold", "FMR", "TMR", *map(heading, points[0].sar)]
     rows = [
         [
             short(p.target) + (f" ({', '.join(marked)})" if (marked := marks(p)) else ""),

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bob_recon_plugin.evaluation.findings import Verdict
-from bob_recon_plugin.evaluation.metrics import CONFIDENCE, Rate
-from bob_recon_plugin.evaluation.scores import TYPE_I, TYPE_II
-from bob_recon_plugin.evaluation.statistics import Spread
-
-from .style import count, fmr_words, label, limits, percent
-from .tables import NOT_RECOGNISED, marks, short, unrecognised
+from ..evaluation.findings import Findings
+from ..evaluation.metrics import CONFIDENCE, Rate
+from ..evaluation.scores import TYPE_I, TYPE_II
+from ..evaluation.statistics import Spread
+from .style import count, fmr_words, label, limits, percent, short
+from .tables import NOT_RECOGNISED, marks, unrecognised
 from .tables import cautions as cautions_of
 
-_FEW_RUNS = 4  # more are summed up by the most and the least exposed
+_FEW_RUNS = 4  # of more runs only the most and the least exposed are named
 
 
 def of(rate: Rate) -> str:
-    """A rate as its counts: "943 of 1 000"."""
+    """Return the counts of a rate: "943 of 1 000"."""
     return f"{count(rate.k)} of {count(rate.n)}"
 
 
@@ -29,42 +28,42 @@ def _who(rate: Rate, noun: str) -> str:
     return f"{of(rate)} {noun}"
 
 
-def _with_interval(verdict: Verdict, at: int, attack: str, rate: Rate) -> str:
-    """A rate with its exact interval and the one over people; first the one to go by."""
+def _with_interval(findings: Findings, at: int, attack: str, rate: Rate) -> str:
+    """Return a rate with its exact interval and that over people, the more reliable first."""
     exact = f"{100 * CONFIDENCE:g}\N{NO-BREAK SPACE}% CI {limits(rate.low, rate.high)}"
-    spread = _spread(verdict, at, attack)
+    spread = _spread(findings, at, attack)
     if spread is None:
         return f"{percent(rate.value)}, {exact}"
     people = f"{limits(spread.low, spread.high)} over people"
-    rows = verdict.points[at].sar[attack]
+    rows = findings.points[at].sar[attack]
     if (rate.k, rate.n) != (rows.k, rows.n):  # templates are counted, comparisons were resampled
         people += f" ({label(attack)} comparisons)"
-    order = [people, exact] if verdict.points[at].few_impostors else [exact, people]
+    order = [people, exact] if findings.points[at].few_impostors else [exact, people]
     return ", ".join([percent(rate.value), *order])
 
 
-def _spread(verdict: Verdict, at: int, attack: str) -> Spread | None:
-    """Interval of an attack's success rate over people, where it has a width."""
-    spread = verdict.spreads[at].sar.get(attack) if verdict.spreads else None
+def _spread(findings: Findings, at: int, attack: str) -> Spread | None:
+    """Return the interval of a success rate over people, or None if it has no width."""
+    spread = findings.spreads[at].sar.get(attack) if findings.spreads else None
     return spread if spread is not None and spread.low < spread.high else None
 
 
-def _main_rate(verdict: Verdict, at: int) -> tuple[Rate, str, str] | None:
-    """The rate that the headline speaks of, what it counts, and of which attack it is."""
-    opened = verdict.opened[at]
+def _main_rate(findings: Findings, at: int) -> tuple[Rate, str, str] | None:
+    """Return the rate of the headline, what it counts, and its attack type."""
+    opened = findings.opened[at]
     if opened is not None and opened.n:
         return opened, "stolen templates", TYPE_I
-    for attack, rate in verdict.points[at].sar.items():
+    for attack, rate in findings.points[at].sar.items():
         if rate.n:
-            return rate, f"attacks of {label(attack).replace(' attack', '')}", attack
+            return rate, f"{label(attack)}s", attack
     return None
 
 
-def headline(verdict: Verdict) -> str:
-    """How many templates open the system, if it works at all."""
-    if unrecognised(verdict.points):
+def headline(findings: Findings) -> str:
+    """Return how many templates open the system, or that the system does not work."""
+    if unrecognised(findings.points):
         return NOT_RECOGNISED
-    main = _main_rate(verdict, verdict.headline)
+    main = _main_rate(findings, findings.headline)
     if main is None:
         return "No attack gave a score"
     rate, noun, _ = main
@@ -75,20 +74,19 @@ def _verb(rate: Rate) -> str:
     return "opens" if rate.n == 1 or rate.k == 1 else "open"
 
 
-def lead(verdict: Verdict) -> list[str]:
-    """What stands under the headline: at which FMR, how sure, and the harder attack."""
-    at = verdict.headline
-    point = verdict.points[at]
-    main = _main_rate(verdict, at)
-    broken = unrecognised(verdict.points)
+def lead(findings: Findings) -> list[str]:
+    """Return the lines below the headline: the FMR, the intervals, and the Type-II attack."""
+    at = findings.headline
+    point = findings.points[at]
+    main = _main_rate(findings, at)
+    broken = unrecognised(findings.points)
     if broken:
-        told = [] if main is None else [f"{_who(*main[:2])} {_verb(main[0])} it."]
-        return [broken, *told]
+        return [broken] + ([f"{_who(*main[:2])} {_verb(main[0])} it."] if main else [])
     if main is None:
         return []
     rate, _, attack = main
     lines = [
-        f"{_with_interval(verdict, at, attack, rate)}, at a threshold that admits "
+        f"{_with_interval(findings, at, attack, rate)}, at a threshold that accepts "
         f"{fmr_words(point.target)} (FMR {short(point.target)})."
     ]
     second = point.sar.get(TYPE_II)
@@ -96,73 +94,73 @@ def lead(verdict: Verdict) -> list[str]:
         lines.append(
             "Presented to another enrolment of the same person, "
             f"{of(second)} reconstructions are accepted "
-            f"({_with_interval(verdict, at, TYPE_II, second)})."
+            f"({_with_interval(findings, at, TYPE_II, second)})."
         )
     return lines
 
 
-def other_points(verdict: Verdict) -> list[str]:
-    """The same at the other FMR, a sentence each; nothing of a system that does not work."""
-    if unrecognised(verdict.points):
+def other_points(findings: Findings) -> list[str]:
+    """Return a sentence for each other FMR; none for a system that does not work."""
+    if unrecognised(findings.points):
         return []
     lines = []
-    for i, point in enumerate(verdict.points):
-        main = _main_rate(verdict, i)
-        if i == verdict.headline or main is None:
+    for i, point in enumerate(findings.points):
+        main = _main_rate(findings, i)
+        if i == findings.headline or main is None:
             continue
-        told = f"{of(main[0])} {main[1]} ({percent(main[0].value)})"
+        text = f"{of(main[0])} {main[1]} ({percent(main[0].value)})"
         second = point.sar.get(TYPE_II)
         if second is not None and second.n and TYPE_I in point.sar:
-            told += f", {of(second)} to another enrolment ({percent(second.value)})"
+            text += f", {of(second)} to another enrolment ({percent(second.value)})"
         marked = "".join(f", {mark}" for mark in marks(point))
-        lines.append(f"At FMR {short(point.target)}{marked}: {told}.")
+        lines.append(f"At FMR {short(point.target)}{marked}: {text}.")
     return lines
 
 
-def range_headline(verdicts: Sequence[Verdict]) -> tuple[str, list[str]]:
-    """The headline over several runs, of the most exposed one, and what stands under it.
+def range_headline(several: Sequence[Findings]) -> tuple[str, list[str]]:
+    """Return the headline of several runs, about the most exposed one, and the lines below it.
 
-    Runs are compared at one FMR, the strictest that each of them has ten impostors for.
+    Runs are compared at the same FMR, the strictest for which each has ten impostors.
     """
-    if all(unrecognised(verdict.points) for verdict in verdicts):
-        return f"None of {len(verdicts)} systems recognises its own users", []
-    at = min(verdict.headline for verdict in verdicts)  # from the loosest to the strictest
+    if all(unrecognised(findings.points) for findings in several):
+        return f"None of {len(several)} systems recognises its own users", []
+    at = min(findings.headline for findings in several)  # from the loosest to the strictest
     rated = [
-        (main, verdict) for verdict in verdicts if (main := _main_rate(verdict, at)) is not None
+        (main, findings) for findings in several if (main := _main_rate(findings, at)) is not None
     ]
     if not rated:
         return "No attack gave a score", []
     rated.sort(key=lambda pair: (pair[0][0].value, pair[0][0].low), reverse=True)
     (rate, noun, _), _ = rated[0]
     shown = rated if len(rated) <= _FEW_RUNS else [rated[0], rated[-1]]
-    lines = [_named(verdict, at, *main) for main, verdict in shown]
-    text = f"{_who(rate, noun)} {_verb(rate)} the most exposed of {len(verdicts)} runs"
+    lines = [_named(findings, at, *main) for main, findings in shown]
+    text = f"{_who(rate, noun)} {_verb(rate)} the most exposed of {len(several)} runs"
     return text, lines
 
 
-def _named(verdict: Verdict, at: int, rate: Rate, noun: str, attack: str) -> str:
-    run, point = verdict.run, verdict.points[at]
+def _named(findings: Findings, at: int, rate: Rate, noun: str, attack: str) -> str:
+    run, point = findings.run, findings.points[at]
     marked = "".join(f", {mark}" for mark in marks(point))
     return (
         f"Run {run.name}, templates of {run.inverted} against {run.attacked}: {of(rate)} {noun} "
-        f"({_with_interval(verdict, at, attack, rate)}) at FMR {short(point.target)}{marked}."
+        f"({_with_interval(findings, at, attack, rate)}) at FMR {short(point.target)}{marked}."
     )
 
 
-def range_cautions(verdicts: Sequence[Verdict]) -> list[str]:
-    """A sentence for each of several runs whose system does not recognise its own users."""
+def range_cautions(several: Sequence[Findings]) -> list[str]:
+    """Return a sentence for each run whose system does not recognise its own users."""
     return [
-        f"Run {verdict.run.name}: {NOT_RECOGNISED}: {broken}"
-        for verdict in verdicts
-        if (broken := unrecognised(verdict.points))
+        f"Run {findings.run.name}: {NOT_RECOGNISED}: {broken}"
+        for findings in several
+        if (broken := unrecognised(findings.points))
     ]
 
 
-def cautions(verdict: Verdict) -> list[str]:
-    """What should make a reader of the rates careful, a plain sentence each."""
+def cautions(findings: Findings) -> list[str]:
+    """Return all cautions about the rates of a run, a sentence each."""
     changed = (
-        ["Scores are distances with their sign changed, so that higher is more alike."]
-        if verdict.run.dev.distances
+        ["Scores are distances with their sign changed, so that higher means more similar."]
+        if findings.run.dev.distances
         else []
     )
-    return changed + cautions_of(verdict.points)
+    return changed + cautions_of(findings.points)

@@ -143,18 +143,18 @@ def test_the_protection_told_is_that_of_the_templates_that_leaked(
     run(behind, tmp_path / "leaked")
     text = page_of(tmp_path / "leaked").text
     assert "without protection" not in text
-    leaked = "The templates that leaked are what ProtectedComparison(scheme=QuantisedEmbedding("
+    leaked = "The leaked templates are those of ProtectedComparison(scheme=QuantisedEmbedding("
     assert leaked in text
-    assert "the decoder gets them after InvertProtection(" in text
+    assert "the decoder inverts them after InvertProtection(" in text
     assert ", then PartialLeak(share=0.75)." in text
-    assert "as the attacked system compares" in text
-    assert "under two keys" not in text
+    assert "compared by the attacked system" in text
+    assert "with two keys" not in text
 
     before = AttackPipeline(protected(scheme), reconstructor, inverted=toy.system())
     run(before, tmp_path / "attacked")
     text = page_of(tmp_path / "attacked").text
-    assert "The templates that leaked are plain embeddings, without protection." in text
-    assert "templates under two keys of one person were not compared" in text
+    assert "The leaked templates are plain embeddings, without protection." in text
+    assert "templates of one person with two keys were not compared" in text
 
 
 def test_everything_that_decided_a_result_is_told(checkpoint: Path, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_everything_that_decided_a_result_is_told(checkpoint: Path, tmp_path: Pa
     (folder / "recon-run.json").write_text(json.dumps(record))
     text = page_of(folder).text
     for told in (
-        f"Before the decoderAdapter(path='{file}')",
+        f"Template steps before the decoderAdapter(path='{file}')",
         'Refinement of the faces{"class": "RefinedReconstructor", "steps": "20"}',
         "Decoder, whole picturestrue",
         "something new[1, 2]",
@@ -253,10 +253,13 @@ def test_images_that_are_not_aligned_enter_no_measure(checkpoint: Path, tmp_path
     database = Unaligned(2)
     run(attacked(checkpoint), tmp_path, database)
     page = page_of(tmp_path, originals=database, quality=9, recognizer="arcface-mbf")
-    (caption,) = [t for t in page.words if "reconstructions against" in t]
-    assert caption.startswith("4 reconstructions against the image behind each template")
-    assert "2 left out, whose images could not be aligned." in caption
-    assert "Identity by arcface-mbf, which took no part in this run, as far as names" in caption
+    (caption,) = [t for t in page.words if "reconstructions compared with" in t]
+    assert caption.startswith("4 reconstructions compared with the original images of Unaligned")
+    assert "2 are left out because their images could not be aligned." in caption
+    assert (
+        "Identity by arcface-mbf, which took no part in this run, as far as their names show"
+        in caption
+    )
     assert "the weights of ToyRecognizer, toy are not recorded." in caption
     alts = {str(about["alt"]) for tag, about in page.tags if tag == "img"}
     assert "enrolled image of p0/0, not aligned" in alts
@@ -272,7 +275,7 @@ def test_images_that_are_not_aligned_enter_no_measure(checkpoint: Path, tmp_path
 def test_without_any_aligned_image_nothing_is_measured(checkpoint: Path, tmp_path: Path) -> None:
     run(attacked(checkpoint), tmp_path)
     text = page_of(tmp_path, originals=Unaligned(6), quality=9).text
-    assert "Not measured: 6 left out, whose images could not be aligned." in text
+    assert "Not measured: 6 are left out because their images could not be aligned." in text
 
 
 def test_a_face_that_cannot_be_read_is_told_on_the_page(checkpoint: Path, tmp_path: Path) -> None:

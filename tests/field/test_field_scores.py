@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from bob_recon_plugin.attack.knowledge import Threat
 from bob_recon_plugin.attack.summary import write_summary
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.evaluation.findings import judge
+from bob_recon_plugin.evaluation.findings import analyse
 from bob_recon_plugin.evaluation.metrics import evaluate
 from bob_recon_plugin.evaluation.run_folder import open_run
 from bob_recon_plugin.evaluation.scores import load, read
@@ -203,7 +203,7 @@ def test_files_without_template_columns_cannot_tell(file: Path) -> None:
 def test_an_inverted_template_is_compared_with_its_owner(file: Path) -> None:
     write(file, [*rows_of(), "type1/p0-2,p0,p1-1,p1,0.1,type1"])
     with pytest.raises(
-        ValueError, match=r"`type1` rows must compare a person with himself, got 1 of 21 .*line 442"
+        ValueError, match=r"`type1` rows must compare one person with .*, got 1 of 21 .*line 442"
     ):
         load(file)
 
@@ -287,7 +287,7 @@ def test_a_system_that_knows_nobody_gets_no_reassuring_headline(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(file, rows_of(genuine=0.05, type1=0.0, type2=0.0))
-    point = judge(open_run(file), replicates=0).points[0]
+    point = analyse(open_run(file), replicates=0).points[0]
     assert point.tmr.value < 0.8
     told = (
         "This system does not recognise its own users: "
@@ -326,7 +326,7 @@ def test_the_headline_of_several_runs_names_the_most_exposed(tmp_path: Path) -> 
     assert "Run broken: This system does not recognise its own users" in text
     assert re.search(r"TMR \d+\.\d\d %", text[text.index("Inverted system") :])
     html = page([safe, broken], tmp_path / "r.html")
-    rate = judge(open_run(safe), replicates=0).opened[0]
+    rate = analyse(open_run(safe), replicates=0).opened[0]
     assert rate is not None
     assert f"{rate.k} of 20" in html or "None of 20" in html
 
@@ -353,8 +353,8 @@ def test_a_threshold_of_few_impostors_is_marked_in_the_table(file: Path, tmp_pat
 
 def test_the_interval_over_people_stands_beside_the_exact_one(file: Path, tmp_path: Path) -> None:
     write(file, rows_of(40, type1=0.3, type2=0.3))
-    verdict = judge(open_run(file), replicates=100)
-    spread = verdict.spreads[0].sar["type1"]
+    findings = analyse(open_run(file), replicates=100)
+    spread = findings.spreads[0].sar["type1"]
     assert spread.low < spread.high
     header = words(page([file], tmp_path / "r.html", replicates=100)).split("Rates")[0]
     assert f"{100 * spread.low:.1f} to {100 * spread.high:.1f} % over people" in header

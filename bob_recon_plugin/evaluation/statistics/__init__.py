@@ -1,4 +1,4 @@
-"""What a reviewer asks of a rate: its spread over people, over folds, and the curve it is on."""
+"""Beyond single rates: their spread over people and folds, curves, and linkability."""
 
 from __future__ import annotations
 

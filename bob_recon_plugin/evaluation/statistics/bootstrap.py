@@ -1,4 +1,4 @@
-"""How far the rates move when other people are tested: a bootstrap over subjects."""
+"""Uncertainty of the rates for other people: a bootstrap over subjects."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_array
 
-from bob_recon_plugin.evaluation.metrics import CONFIDENCE, accepted_most
-from bob_recon_plugin.evaluation.scores import Comparisons
-
 from ...common.validation import InputError
+from ..metrics import CONFIDENCE, check_confidence, most_accepted
+from ..scores import Comparisons
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Percentile interval of a quantity over the replicates; NaN where none could be had."""
+    """Percentile interval of a quantity over the replicates; NaN without a complete replicate."""
 
     low: float
     high: float
@@ -24,12 +23,12 @@ class Spread:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Spread of an operating point when its subjects are drawn anew.
+    """Spread of an operating point over replicates of its subjects.
 
     Attributes
     ----------
     target : float
-        FMR asked for, in [0, 1].
+        Target FMR, in [0, 1].
     threshold : Spread
         Of the threshold, which each replicate sets from its own impostors.
     fmr, tmr : Spread
@@ -37,9 +36,9 @@ class Resampled:
     sar : mapping of str to Spread
         By attack type.
     replicates : int
-        How many gave every rate: a replicate can lose a rare class.
+        Number that gave every rate: a replicate can miss a rare class.
     subjects : int
-        People drawn from, of the group that is reported.
+        Number of people in the group that is reported.
     """
 
     target: float
@@ -59,29 +58,29 @@ def bootstrap(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> list[Resampled]:
-    """Draw subjects with replacement, set the threshold anew, and measure again.
+    """Draw subjects with replacement, set the threshold on them, and measure again.
 
-    A subject drawn k times counts k times. A comparison of a person with himself (genuine, or an
-    attack on his own template) then has the weight k, one of two people the product of theirs:
-    comparisons that share a person move together, which an interval that takes them as
-    independent cannot show. The threshold of a replicate follows `metrics.threshold_at_fmr`. With
-    an eval set its people are drawn apart from those of dev.
+    A comparison within a subject that is drawn k times (genuine, or an attack on the own template)
+    has the weight k, a comparison of two subjects the product of their two counts. Comparisons that
+    share a person thus change together, which an interval that assumes independence ignores. The
+    threshold of a replicate follows `metrics.threshold_at_fmr`. The people of an eval set are drawn
+    independently of those of dev.
 
-    Where no comparison is rejected no replicate rejects one, and the spread is a point: it says
-    nothing of people who were not tested. `metrics.clopper_pearson` does.
+    If no comparison is rejected, no replicate rejects one, and the spread is a point: it says
+    nothing about people who were not tested. `metrics.clopper_pearson` does.
 
     Parameters
     ----------
     dev : Comparisons
         Its zero-effort impostors set the thresholds.
     eval : Comparisons, optional
-        The group that is reported; `dev` if there is none.
+        The group that is reported; `dev` if there is no eval.
     fmrs : sequence of float
         Target false match rates, in [0, 1].
     replicates : int
         At least 1.
     seed : int
-        Of the draws: the same seed gives the same intervals.
+        Of the draws; the same seed gives the same intervals.
     confidence : float
         In (0, 1).
 
@@ -104,8 +103,7 @@ def bootstrap(
     """
     if replicates < 1:
         raise InputError(f"`replicates` must be at least 1, got {replicates}; 1000 is usual.")
-    if not 0 < confidence < 1:
-        raise InputError(f"`confidence` must be in (0, 1), got {confidence}; 0.95 is usual.")
+    check_confidence(confidence)
     draw = np.random.default_rng(seed)
     setting = _Group(dev)
     reported = setting if eval is None else _Group(eval)
@@ -137,24 +135,24 @@ class _Class:
         self.descending = data.score[rows]
         self.first = number[data.probe_subject[rows]]
         self.second = number[data.reference_subject[rows]]
-        self.with_himself = self.first == self.second
-        self.alone = np.bincount(self.first[self.with_himself], minlength=people)
-        crossed = self.first[~self.with_himself], self.second[~self.with_himself]
+        self.within = self.first == self.second
+        self.per_person = np.bincount(self.first[self.within], minlength=people)
+        crossed = self.first[~self.within], self.second[~self.within]
         ones = np.ones(len(crossed[0]))
         # [i, j]: comparisons of i with j; as floats, exact up to 2**53
         self.pairs = coo_array((ones, crossed), shape=(people, people), dtype=float).tocsr()
 
     def total(self, times: np.ndarray) -> int:
-        """How many comparisons there are when subject i was drawn ``times[i]`` times."""
-        return int(self.alone @ times + times @ (self.pairs @ times))
+        """Number of comparisons when subject i is drawn ``times[i]`` times."""
+        return int(self.per_person @ times + times @ (self.pairs @ times))
 
     def weights(self, times: np.ndarray, count: int) -> np.ndarray:
-        """How often each of the `count` highest comparisons counts."""
+        """Weights of the `count` highest comparisons."""
         first = times[self.first[:count]]
-        return first * np.where(self.with_himself[:count], 1, times[self.second[:count]])
+        return first * np.where(self.within[:count], 1, times[self.second[:count]])
 
     def accepted(self, times: np.ndarray, threshold: float) -> int:
-        """How many comparisons are at or above the threshold."""
+        """Number of comparisons at or above the threshold."""
         count = int(np.searchsorted(-self.descending, -threshold, side="right"))
         return int(self.weights(times, count).sum())
 
@@ -162,8 +160,8 @@ class _Class:
         """`metrics.threshold_at_fmr` of the `total` drawn comparisons; NaN without any."""
         if not total:
             return float("nan")
-        most = accepted_most(fmr, total)
-        # the highest scores are enough, nearly always; all of them cost time
+        most = most_accepted(fmr, total)
+        # the highest scores are nearly always enough, and all of them take time
         count = min(len(self.descending), int(2 * fmr * len(self.descending)) + 1000)
         while True:
             weights = self.weights(times, count)
@@ -173,7 +171,7 @@ class _Class:
 
 
 class _Group:
-    """The classes of one score file, and the people who were compared in it."""
+    """The classes of one score file, and the people in it."""
 
     def __init__(self, data: Comparisons):
         present = np.unique(np.concatenate([data.probe_subject, data.reference_subject]))
@@ -184,12 +182,12 @@ class _Group:
         self.impostor = self.classes["impostor"]
 
     def draw(self, random: np.random.Generator) -> np.ndarray:
-        """How often each person is drawn, of shape (people,)."""
+        """Return how often each person is drawn, of shape (people,)."""
         return np.bincount(random.integers(0, self.people, self.people), minlength=self.people)
 
 
 def _threshold(descending: np.ndarray, weights: np.ndarray, most: int) -> float:
-    """Lowest score that lets at most `most` pass, of scores that count `weights` times each."""
+    """Return the lowest score at which at most `most` are accepted, scores having `weights`."""
     k = int(np.searchsorted(np.cumsum(weights), most, side="right"))
     if k < len(descending):
         # ties with the first rejected impostor are rejected with it

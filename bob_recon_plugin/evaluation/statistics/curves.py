@@ -1,4 +1,4 @@
-"""Error rates over all thresholds, as few points as a line on a page needs."""
+"""Error rates over all thresholds, with as few points as a figure needs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bob_recon_plugin.evaluation.scores import Scores
+from ..scores import Scores
 
 _POINTS = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Rates at falling thresholds, arrays of shape (m,) in [0, 1].
+    """Rates at decreasing thresholds, arrays of shape (m,) in [0, 1].
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Curves:
     sar : mapping of str to ndarray
         By attack type; types without a score are left out.
     impostors, genuine : int
-        Scores behind ``fmr`` and ``tmr``: a rate below one in so many cannot be seen.
+        Number of scores of ``fmr`` and ``tmr``: no smaller rate than one in so many can be seen.
     """
 
     threshold: np.ndarray
@@ -34,7 +34,7 @@ class Curves:
 
 
 def _ranks(n: int) -> np.ndarray:
-    """Ranks in [0, n): dense at both ends, where the small rates are."""
+    """Return ranks in [0, n), dense at both ends, where the small rates are."""
     half = np.unique(np.geomspace(1, max(n, 1), _POINTS).astype(int)) - 1
     return np.unique(
         np.concatenate([half, n - 1 - half, np.linspace(0, n - 1, _POINTS, dtype=int)])
@@ -42,10 +42,10 @@ def _ranks(n: int) -> np.ndarray:
 
 
 def trace(scores: Scores) -> Curves:
-    """Rates at thresholds taken from the scores of every class.
+    """Return the rates at thresholds taken from the scores of every class.
 
-    Each point is exact: it is the share of scores at or above a threshold. Only the thresholds are
-    chosen, up to 600 of each class, most of them in the tails.
+    Each point is exact, the share of scores at or above a threshold. Only the thresholds are a
+    selection: up to 600 of each class, most of them in the tails.
 
     Parameters
     ----------

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bob_recon_plugin.evaluation.metrics import sar as share
-from bob_recon_plugin.evaluation.metrics import threshold_at_fmr
-from bob_recon_plugin.evaluation.scores import Comparisons
-
 from ...common.validation import InputError
+from ..metrics import sar as share
+from ..metrics import threshold_at_fmr
+from ..scores import Comparisons
 
 
 @dataclass(frozen=True)
@@ -20,13 +19,12 @@ class MeanRate:
 
     mean: float
     error: float
-    per_fold: tuple[float, ...]
 
     @classmethod
     def of(cls, values: Sequence[float]) -> MeanRate:
-        """Mean of `values` and their standard deviation (n - 1) by the root of n."""
+        """Return the mean of `values`, and their standard deviation (n - 1) over the root of n."""
         error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-        return cls(float(np.mean(values)), error, tuple(map(float, values)))
+        return cls(float(np.mean(values)), error)
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Folded:
     Attributes
     ----------
     target : float
-        FMR asked for, in [0, 1].
+        Target FMR, in [0, 1].
     folds : int
     threshold, fmr, tmr : MeanRate
     sar : mapping of str to MeanRate
@@ -54,10 +52,9 @@ class Folded:
 def cross_validate(
     data: Comparisons, folds: np.ndarray, fmrs: Sequence[float] = (1e-2, 1e-3)
 ) -> list[Folded]:
-    """Set the threshold on all folds but one, measure on that one, and go round.
+    """Measure each fold at a threshold that is set on all other folds.
 
-    The protocol of LFW view 2: each fold is judged at a threshold that it had no part in, and the
-    mean comes with its standard error over the folds.
+    This is the protocol of LFW view 2. The mean over the folds comes with its standard error.
 
     Parameters
     ----------
@@ -75,7 +72,7 @@ def cross_validate(
     Raises
     ------
     ValueError
-        If there is one fold only, or a fold without a score of some class.
+        If there is only one fold, or a fold lacks the scores of a class.
 
     References
     ----------
@@ -84,7 +81,9 @@ def cross_validate(
     """
     names = np.unique(folds)
     if len(names) < 2:
-        raise InputError(f"`folds` must name at least two folds, got {len(names)}.")
+        raise InputError(
+            f"`folds` must name at least two folds, got {len(names)}; leave folds out."
+        )
     acquired = ~np.isnan(data.score)
     by_class = {
         kind: {fold: data.score[acquired & (data.kind == i) & (folds == fold)] for fold in names}
