@@ -167,8 +167,8 @@ def attack(
     )
 
 
-def run(pipeline, output: Path, database=None, client=None, **options) -> list[dict[str, str]]:
-    """Run a pipeline as Bob's command does; return the rows of the full score file."""
+def execute(pipeline, output, database=None, client=None, **options) -> None:
+    """Run a pipeline as Bob's command does, with other arguments of it by name."""
     arguments = {
         "dask_client": client,
         "groups": ["dev"],
@@ -184,7 +184,17 @@ def run(pipeline, output: Path, database=None, client=None, **options) -> list[d
         output=str(output),
         **(arguments | options),
     )
-    with open(output / "scores-dev.csv", newline="") as handle:
+
+
+def run(pipeline, output: Path, database=None, client=None, **options) -> list[dict[str, str]]:
+    """Run a pipeline as Bob's command does; return the rows of the full score file."""
+    execute(pipeline, output, database, client, **options)
+    return rows(output / "scores-dev.csv")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a score file."""
+    with open(path, newline="") as handle:
         return list(csv.DictReader(handle))
 
 
