@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import pickle
 from dataclasses import FrozenInstanceError
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from bob.bio.base.algorithm import Distance
 from bob.bio.base.pipelines import (
     BioAlgCheckpointWrapper,
     PipelineSimple,
-    execute_pipeline_simple,
 )
 from bob.pipelines import Sample, SampleBatch, SampleSet
 from hypothesis import given, settings
@@ -362,7 +359,6 @@ def test_the_algorithm_is_its_parameters():
             "InvertProtection(embedding_norm=20.0, embedding_size=16, scenario='stolen',\n"
             "                 scheme=BioHashing(bits=8), seed=3)"
         )
-        assert same.needs_subjects
     assert len(pickle.dumps(attack)) < 1000
 
 
@@ -380,24 +376,6 @@ def test_what_the_system_must_know_is_told():
         algorithm.compare([e.data for e in enrolled], [drawn(1)])
 
 
-def rows_of(pipeline: PipelineSimple, folder: Path, name: str = "scores-dev.csv") -> list[dict]:
-    """Run as Bob's command does; rows of a score file."""
-    execute_pipeline_simple(
-        pipeline=pipeline,
-        database=toy.ToyDatabase(),
-        dask_client=None,
-        groups=["dev"],
-        output=str(folder),
-        write_metadata_scores=True,
-        checkpoint=True,
-        dask_n_partitions=None,
-        dask_partition_size=None,
-        dask_n_workers=None,
-    )
-    with open(folder / name, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.mark.parametrize("scenario", ["normal", "stolen"])
 def test_a_protected_pipeline_runs_under_attack_with_the_scores_of_bob(scenario, tmp_path):
     decoder = FaceReconstructor(toy.decoder(tmp_path / "toy.safetensors"))
@@ -406,8 +384,8 @@ def test_a_protected_pipeline_runs_under_attack_with_the_scores_of_bob(scenario,
         algorithm = ProtectedComparison(RandomProjection(size=toy.SIZE), scenario)
         return PipelineSimple(toy.system().transformer, algorithm)
 
-    stock = rows_of(system(), tmp_path / "stock")
-    every = rows_of(
+    stock = toy.run(system(), tmp_path / "stock")
+    every = toy.run(
         AttackPipeline(system(), decoder, AttackOptions(keep_faces=False)), tmp_path / "attacked"
     )
     kinds = [row["probe_attack_type"] for row in every]
@@ -428,7 +406,7 @@ def test_what_has_no_key_opens_the_system(tmp_path):
     algorithm = ProtectedComparison(QuantisedEmbedding(bits=6))
     system = PipelineSimple(toy.system().transformer, algorithm)
     decoder = Inverting(toy.decoder(tmp_path / "toy.safetensors"))
-    rows = rows_of(
+    rows = toy.run(
         AttackPipeline(system, decoder, AttackOptions(keep_faces=False)), tmp_path / "attacked"
     )
     opened = [float(r["score"]) for r in rows if r["probe_attack_type"] == "type1"]
