@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,15 @@ def _seed() -> None:
     np.random.seed(0)  # noqa: NPY002 - for code that draws from the global state
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture
+def cluster(tmp_path) -> Iterator[tuple]:
+    """A scheduler and two workers, each a process that can be killed, and their file."""
+    from tests import clusters
+
+    with clusters.killable(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

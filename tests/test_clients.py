@@ -24,8 +24,8 @@ from bob_recon_plugin import clients
 from bob_recon_plugin.clients import jobs, processes
 from bob_recon_plugin.common.validation import InputError
 from tests import inside, slurm, toy
+from tests.clusters import once
 from tests.inside import seen
-from tests.test_faults import once
 
 ROOT = Path(__file__).parents[1]
 MAKE = {"slurm": clients.slurm, "sge": clients.sge}

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from bob.bio.base.pipelines import execute_pipeline_simple
 
 from bob_recon_plugin.attack import checkpoints
 from bob_recon_plugin.attack import pipeline as attack_pipeline
 from bob_recon_plugin.attack import tasks as parts
 from bob_recon_plugin.common.validation import InputError
 from tests import toy
+from tests.clusters import connected, finished, once, same
 
 PEOPLE, PROBES, PART = 12, 2, 4
 
@@ -36,60 +34,20 @@ def run(decoder: Path, output: Path, client=None, **options) -> None:
     recognizer = toy.SlowRecognizer(pause=options.pop("pause", 0))
     pipeline = toy.attack(decoder, recognizer, part_size=PART, **options)
     pipeline.identity["system"] = "the slow one or the fast one"
-    execute_pipeline_simple(
-        pipeline=pipeline, database=toy.ToyDatabase(PEOPLE, PROBES), output=str(output),
-        dask_client=client, groups=["dev"], write_metadata_scores=True, checkpoint=True,
-        dask_n_partitions=None, dask_partition_size=PART if client else None, dask_n_workers=None,
-    )  # fmt: skip
+    parts = {"dask_n_partitions": None, "dask_partition_size": PART if client else None}
+    toy.execute(pipeline, output, toy.ToyDatabase(PEOPLE, PROBES), client, **parts)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(decoder, tmp_path_factory) -> list[dict[str, str]]:
     output = tmp_path_factory.mktemp("undisturbed")
     run(decoder, output)
-    return rows(output)
-
-
-def rows(output: Path) -> list[dict[str, str]]:
-    with open(output / "scores-dev.csv", newline="") as handle:
-        return list(csv.DictReader(handle))
+    return toy.rows(output / "scores-dev.csv")
 
 
 def stamps(output: Path) -> dict[Path, int]:
     """When each finished part was written: one that is not done again keeps its time."""
     return {p: p.stat().st_mtime_ns for p in (output / "checkpoints").rglob("*.h5")}
-
-
-def finished(output: Path) -> int:
-    return len(list((output / "checkpoints").rglob("*.h5")))
-
-
-def same(found: list[dict[str, str]], expected: list[dict[str, str]]) -> None:
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        assert float(one.pop("score")) == pytest.approx(float(other["score"]), abs=1e-9)
-        assert one == {k: v for k, v in other.items() if k != "score"}
-
-
-@contextmanager
-def once(condition: Callable[[], bool], act: Callable[[], None]) -> Iterator[None]:
-    """Do something in a thread when a condition comes true."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.is_set():
-            if condition():
-                act()
-                return
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 # -- the disk ----------------------------------------------------------------
@@ -114,7 +72,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(
     before = stamps(tmp_path)
     assert len(before) == 3
     run(decoder, tmp_path)
-    same(rows(tmp_path), undisturbed)
+    same(toy.rows(tmp_path / "scores-dev.csv"), undisturbed)
     assert before.items() <= stamps(tmp_path).items()
     assert not list(tmp_path.rglob("*.part"))
 
@@ -130,7 +88,7 @@ def test_a_disk_that_fills_up_when_scores_are_joined(decoder, tmp_path, monkeypa
     monkeypatch.undo()
     before = stamps(tmp_path)
     run(decoder, tmp_path)
-    same(rows(tmp_path), undisturbed)
+    same(toy.rows(tmp_path / "scores-dev.csv"), undisturbed)
     assert before == stamps(tmp_path)
 
 
@@ -148,7 +106,7 @@ def test_a_real_disk_that_is_full(decoder, tmp_path, undisturbed):
             run(decoder, small / "out")
         subprocess.run([*mount[:4], "remount,size=9m", *mount[5:]], check=True)
         run(decoder, small / "out")
-        same(rows(small / "out"), undisturbed)
+        same(toy.rows(small / "out" / "scores-dev.csv"), undisturbed)
     finally:
         subprocess.run(["umount", str(small)], check=True)
 
@@ -191,7 +149,7 @@ def test_a_stopped_command_goes_on(decoder, tmp_path, how, status, undisturbed):
         command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    same(rows(tmp_path / "out"), undisturbed)
+    same(toy.rows(tmp_path / "out" / "scores-dev.csv"), undisturbed)
     assert before.items() <= stamps(tmp_path / "out").items()
 
 
@@ -217,41 +175,6 @@ def test_a_part_that_ends_its_workers_is_told(decoder, tmp_path, monkeypatch):
 # -- the cluster -------------------------------------------------------------
 
 
-@pytest.fixture
-def cluster(tmp_path) -> Iterator[tuple[subprocess.Popen, list[subprocess.Popen], str]]:
-    """A scheduler and two workers, each a process that can be killed."""
-    about = tmp_path / "scheduler.json"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    common = {"env": environment, "cwd": tmp_path, "stderr": subprocess.DEVNULL}
-    dask = [sys.executable, "-m"]
-    shared = ["--scheduler-file", str(about), "--no-dashboard"]
-    serve = [*dask, "distributed.cli.dask_scheduler", "--port", "0", "--host", "127.0.0.1"]
-    work = [*dask, "distributed.cli.dask_worker", "--no-nanny", "--nthreads", "1"]
-    scheduler = subprocess.Popen([*serve, *shared], **common)
-    workers = [
-        subprocess.Popen([*work, "--death-timeout", "20", *shared], **common) for _ in range(2)
-    ]
-    try:
-        yield scheduler, workers, str(about)
-    finally:
-        for process in [*workers, scheduler]:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def connected(about: str, workers: int) -> Iterator[object]:
-    from distributed import Client
-
-    client = Client(scheduler_file=about, timeout=60)
-    try:
-        client.wait_for_workers(workers, timeout=120)
-        yield client
-    finally:
-        with suppress(Exception):
-            client.close(timeout=5)
-
-
 @pytest.mark.slow
 def test_a_worker_that_dies_costs_nothing_but_time(decoder, tmp_path, cluster, undisturbed):
     _, workers, about = cluster
@@ -260,7 +183,7 @@ def test_a_worker_that_dies_costs_nothing_but_time(decoder, tmp_path, cluster, u
         run(decoder, out, client, pause=0.2)
     assert workers[0].poll() is not None
     assert workers[1].poll() is None
-    same(rows(out), undisturbed)
+    same(toy.rows(out / "scores-dev.csv"), undisturbed)
 
 
 @pytest.mark.slow
@@ -279,7 +202,7 @@ def test_a_lost_scheduler_is_told_and_the_same_command_goes_on(
     before = stamps(out)
     assert before
     run(decoder, out)
-    same(rows(out), undisturbed)
+    same(toy.rows(out / "scores-dev.csv"), undisturbed)
     assert before.items() <= stamps(out).items()
 
 
@@ -306,7 +229,7 @@ def test_parts_go_to_workers_that_offer_what_is_asked_for(decoder, tmp_path, und
         with dask_log(client) as places:
             run(decoder, tmp_path / "some", client, resources={"GPU": 1})
         assert places() == {"gpu"}
-    same(rows(tmp_path / "some"), undisturbed)
+    same(toy.rows(tmp_path / "some" / "scores-dev.csv"), undisturbed)
 
 
 @contextmanager

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import pickle
-import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from bob.bio.base.pipelines import execute_pipeline_simple
 from click.testing import CliRunner
 from PIL import Image
 from torch import nn
@@ -19,7 +16,6 @@ from torch.nn import functional as F
 
 from bob_recon_plugin.attack import chain
 from bob_recon_plugin.cli import recon
-from bob_recon_plugin.database import FolderDatabase
 from bob_recon_plugin.decoders import (
     GeneratorPrior,
     LinearDecoder,
@@ -40,7 +36,8 @@ from bob_recon_plugin.inversion.refinement import RefinedReconstructor
 from bob_recon_plugin.recognizers import bob_pipeline
 from bob_recon_plugin.training import presets
 from bob_recon_plugin.training.run import Plan, train
-from tests.faces import DEMO, prepared
+from tests import toy
+from tests.faces import people, prepared
 
 SIZE = 6
 
@@ -262,20 +259,14 @@ def test_portraits_enter_at_the_camera(drawn, dataset, tmp_path):
     about = dataset.about
     card = ModelCard(about.recognizer, 512, about.recognizer_sha256)
     path = save(tmp_path / "p.safetensors", moved(GeneratorPrior()), card)
-    with zipfile.ZipFile(DEMO) as archive:
-        archive.extractall(tmp_path / "people", archive.namelist()[:8])
-    database = FolderDatabase(tmp_path / "people", fixed_positions=INSIGHTFACE_EYES)
+    database = people(tmp_path / "people", 2, 4)
     system = bob_pipeline("arcface-mbf", None, INSIGHTFACE_EYES)
     context = {"pipeline": system, "database": database, "decoder": str(path), "portraits": True}
     attack = chain.attack(context | {"attacks": ("type1",)})
     assert attack.identity["decoder"]["portraits"] is True
     plain = chain.attack(context | {"portraits": False})
     assert "portraits" not in plain.identity["decoder"]
-    execute_pipeline_simple(
-        pipeline=attack, database=database, output=str(tmp_path / "out"), dask_client=None,
-        groups=["dev"], write_metadata_scores=True, checkpoint=False, dask_n_partitions=None,
-        dask_partition_size=None, dask_n_workers=None,
-    )  # fmt: skip
+    rows = toy.run(attack, tmp_path / "out", database, checkpoint=False)
     face, _ = (tmp_path / "out" / "faces" / "type1").rglob("*.png")
     with Image.open(face) as picture:
         assert picture.size == (1024, 1024)
@@ -283,8 +274,7 @@ def test_portraits_enter_at_the_camera(drawn, dataset, tmp_path):
     with Image.open(tmp_path / "out" / "contact-sheet-dev.png") as sheet:
         enrolled = np.asarray(sheet.convert("RGB"))[8:120, 96:208]
     assert np.asarray(enrolled[20:90, 30:80]).std() > 20
-    with open(tmp_path / "out" / "scores-dev.csv", newline="") as file:
-        kinds = [row["probe_attack_type"] for row in csv.DictReader(file)]
+    kinds = [row["probe_attack_type"] for row in rows]
     assert kinds.count("type1") == 2
 
 

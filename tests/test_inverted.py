@@ -15,7 +15,6 @@ from bob_recon_plugin.common.template_steps import TemplateStep
 from bob_recon_plugin.evaluation.run_folder import open_run
 from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from tests import toy
-from tests.test_pipeline import of, run
 
 
 @pytest.fixture(scope="module")
@@ -49,56 +48,56 @@ def seed(key: str) -> int:
 @pytest.mark.parametrize("all_vs_all", [True, False])
 def test_the_other_systems_templates_attack_this_one(checkpoint, tmp_path, all_vs_all):
     database = toy.ToyDatabase(4, score_all_vs_all=all_vs_all)
-    rows = run(attacked(checkpoint), tmp_path / "out", database)
-    attacks = of(rows, "type1") + of(rows, "type2")
+    rows = toy.run(attacked(checkpoint), tmp_path / "out", database)
+    attacks = toy.of(rows, "type1") + toy.of(rows, "type2")
     assert len(attacks) == 4 + 12
     for row in attacks:
         images = (seed(row[f"{side}_template_id"]) for side in ("probe", "bio_ref"))
         assert float(row["score"]) == pytest.approx(by_hand(checkpoint, *images), abs=1e-6)
     own = toy.decoder(tmp_path / "own.safetensors")
     plain = AttackPipeline(toy.system(), FaceReconstructor(str(own)))
-    assert of(run(plain, tmp_path / "plain", database), "") == of(rows, "")
+    assert toy.of(toy.run(plain, tmp_path / "plain", database), "") == toy.of(rows, "")
 
 
 @pytest.mark.parametrize(
     "mode", [{"checkpoint": False}, {"client": "single-threaded"}, {"client": "threads"}], ids=str
 )
 def test_every_mode_gives_the_same_scores(checkpoint, tmp_path, mode):
-    run(attacked(checkpoint), tmp_path / "a")
-    run(attacked(checkpoint), tmp_path / "b", **mode)
+    toy.run(attacked(checkpoint), tmp_path / "a")
+    toy.run(attacked(checkpoint), tmp_path / "b", **mode)
     a, b = ((tmp_path / x / "scores-dev.csv").read_text() for x in "ab")
     assert a == b
 
 
 def test_one_attack_alone(checkpoint, tmp_path):
-    both = run(attacked(checkpoint), tmp_path / "both")
+    both = toy.run(attacked(checkpoint), tmp_path / "both")
     for name in ("type1", "type2"):
-        rows = run(attacked(checkpoint, attacks=(name,)), tmp_path / name)
-        assert of(rows, name) == of(both, name)
-        assert len(rows) == len(of(both, "")) + len(of(both, name))
+        rows = toy.run(attacked(checkpoint, attacks=(name,)), tmp_path / name)
+        assert toy.of(rows, name) == toy.of(both, name)
+        assert len(rows) == len(toy.of(both, "")) + len(toy.of(both, name))
 
 
 def test_a_system_attacked_by_its_own_templates_told_twice(checkpoint, tmp_path):
     own = toy.decoder(tmp_path / "own.safetensors")
     twice = AttackPipeline(toy.system(), FaceReconstructor(str(own)), inverted=toy.system())
     once = AttackPipeline(toy.system(), FaceReconstructor(str(own)))
-    assert run(twice, tmp_path / "a") == run(once, tmp_path / "b")
+    assert toy.run(twice, tmp_path / "a") == toy.run(once, tmp_path / "b")
 
 
 def test_the_record_tells_both_systems_and_what_the_attacker_knows(checkpoint, tmp_path):
-    run(attacked(checkpoint), tmp_path / "out")
+    toy.run(attacked(checkpoint), tmp_path / "out")
     record = json.loads((tmp_path / "out/recon-run.json").read_text())
     assert "'seed': 1" in str(record["identity"]["inverted"]["system"])
     assert record["threat"]["attack"] == 3  # toys have one name, and linear decoders no judge
     assert open_run(tmp_path / "out").inverted == "ToyRecognizer"
     with pytest.raises(StaleOutputError, match=r"inverted was .*'seed': 1.* now None"):
-        run(attacked(checkpoint, inverted=None), tmp_path / "out")
+        toy.run(attacked(checkpoint, inverted=None), tmp_path / "out")
 
 
 def test_embeddings_are_kept_for_other_runs(checkpoint, tmp_path, monkeypatch):
     kept = tmp_path / "embeddings"
-    first = run(attacked(checkpoint, embeddings=kept), tmp_path / "a")
-    assert first == run(attacked(checkpoint), tmp_path / "plain")
+    first = toy.run(attacked(checkpoint, embeddings=kept), tmp_path / "a")
+    assert first == toy.run(attacked(checkpoint), tmp_path / "plain")
     assert len(list(kept.iterdir())) == 2  # one folder a system
 
     seen = []
@@ -109,7 +108,7 @@ def test_embeddings_are_kept_for_other_runs(checkpoint, tmp_path, monkeypatch):
         return transform(self, X)
 
     monkeypatch.setattr(toy.ToyRecognizer, "transform", counted)
-    assert run(attacked(checkpoint, embeddings=kept), tmp_path / "b") == first
+    assert toy.run(attacked(checkpoint, embeddings=kept), tmp_path / "b") == first
     # presented faces alone: 6 and 18
     assert sum(n for s, n in seen if s == 0) == 24
     assert not [n for s, n in seen if s == 1]
@@ -135,20 +134,20 @@ class OfSubjects(Doubled):
 
 
 def test_leaked_templates_pass_through_the_attackers_steps(checkpoint, tmp_path):
-    plain = run(attacked(checkpoint), tmp_path / "plain")
-    doubled = run(attacked(checkpoint, leak=[Doubled()]), tmp_path / "doubled")
-    halved = run(attacked(checkpoint, leak=[Doubled(), Doubled(0.5)]), tmp_path / "both")
+    plain = toy.run(attacked(checkpoint), tmp_path / "plain")
+    doubled = toy.run(attacked(checkpoint, leak=[Doubled()]), tmp_path / "doubled")
+    halved = toy.run(attacked(checkpoint, leak=[Doubled(), Doubled(0.5)]), tmp_path / "both")
     assert halved == plain
-    assert of(doubled, "") == of(plain, "")
-    assert of(doubled, "type1") != of(plain, "type1")
+    assert toy.of(doubled, "") == toy.of(plain, "")
+    assert toy.of(doubled, "type1") != toy.of(plain, "type1")
     with pytest.raises(StaleOutputError, match=r"leak\.1 was .*'factor': 0\.5.*, now None"):
-        run(attacked(checkpoint, leak=[Doubled()]), tmp_path / "both")
+        toy.run(attacked(checkpoint, leak=[Doubled()]), tmp_path / "both")
 
 
 def test_a_step_may_ask_for_the_owners_of_templates(checkpoint, tmp_path):
-    plain = run(attacked(checkpoint), tmp_path / "plain")
-    rows = run(attacked(checkpoint, leak=[OfSubjects()]), tmp_path / "out")
-    for before, after in zip(of(plain, "type1"), of(rows, "type1"), strict=True):
+    plain = toy.run(attacked(checkpoint), tmp_path / "plain")
+    rows = toy.run(attacked(checkpoint, leak=[OfSubjects()]), tmp_path / "out")
+    for before, after in zip(toy.of(plain, "type1"), toy.of(rows, "type1"), strict=True):
         even = int(before["probe_subject_id"][1:]) % 2 == 0
         assert (before["score"] == after["score"]) is even
 

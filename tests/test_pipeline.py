@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from bob.bio.base.pipelines import (
     CSVScoreWriter,
     checkpoint_pipeline_simple,
     dask_bio_pipeline,
-    execute_pipeline_simple,
 )
 from bob.bio.face.embeddings.pytorch import PyTorchModel
 from bob.pipelines import Sample, SampleSet
@@ -39,46 +37,10 @@ def checkpoint(tmp_path_factory) -> Path:
     return toy.decoder(tmp_path_factory.mktemp("decoder") / "toy.safetensors")
 
 
-def attacked(checkpoint: Path, recognizer=None, **options) -> AttackPipeline:
-    return toy.attack(checkpoint, recognizer, **options)
-
-
-def run(pipeline, output: Path, database=None, client=None, **options) -> list[dict[str, str]]:
-    """Run as Bob's command does; return the rows of the full score file."""
-    arguments = {
-        "dask_client": client,
-        "groups": ["dev"],
-        "write_metadata_scores": True,
-        "checkpoint": True,
-        "dask_n_partitions": 3 if client else None,
-        "dask_partition_size": None,
-        "dask_n_workers": None,
-    }
-    arguments |= options
-    execute_pipeline_simple(
-        pipeline=pipeline, database=database or toy.ToyDatabase(), output=str(output), **arguments
-    )
-    with open(output / "scores-dev.csv", newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
-def of(rows, attack: str):
-    return [row for row in rows if row["probe_attack_type"] == attack]
-
-
-def same_rows(found: list[str], stock: list[str], within: float) -> None:
-    """Assert that lines of two score files differ in the rounding of scores alone."""
-    rows, others = (list(csv.reader(lines)) for lines in (found, stock))
-    at = others[0].index("score")
-    assert [r[:at] + r[at + 1 :] for r in rows] == [r[:at] + r[at + 1 :] for r in others]
-    scores = ([float(r[at]) for r in table[1:]] for table in (rows, others))
-    np.testing.assert_allclose(*scores, rtol=0, atol=within)
-
-
 def test_counts_and_targets(checkpoint, tmp_path):
-    rows = run(attacked(checkpoint), tmp_path / "out")
-    assert len(of(rows, "")) == 6 * 3 * 6
-    type1, type2 = of(rows, "type1"), of(rows, "type2")
+    rows = toy.run(toy.attack(checkpoint), tmp_path / "out")
+    assert len(toy.of(rows, "")) == 6 * 3 * 6
+    type1, type2 = toy.of(rows, "type1"), toy.of(rows, "type2")
     assert len(type1) == 6
     assert len(type2) == 6 * 3
     assert {r["probe_template_id"] for r in type1} == {f"type1/p{p}/0" for p in range(6)}
@@ -90,21 +52,22 @@ def test_counts_and_targets(checkpoint, tmp_path):
 
 
 def test_an_exact_inverse_scores_as_the_original_does(checkpoint, tmp_path):
-    rows = run(attacked(checkpoint), tmp_path / "out")
+    rows = toy.run(toy.attack(checkpoint), tmp_path / "out")
     # cosine distance of a template to its own inversion: only the rounding to 8 bits is left
-    assert min(float(r["score"]) for r in of(rows, "type1")) > -0.01
+    assert min(float(r["score"]) for r in toy.of(rows, "type1")) > -0.01
     genuine = {
-        (r["probe_template_id"], r["bio_ref_template_id"]): float(r["score"]) for r in of(rows, "")
+        (r["probe_template_id"], r["bio_ref_template_id"]): float(r["score"])
+        for r in toy.of(rows, "")
     }
-    for row in of(rows, "type2"):
+    for row in toy.of(rows, "type2"):
         pair = (row["probe_template_id"].removeprefix("type2/"), row["bio_ref_template_id"])
         assert float(row["score"]) == pytest.approx(genuine[pair], abs=0.02)
 
 
 def test_sparse_protocol_attacks_only_the_references_it_compares(checkpoint, tmp_path):
     database = toy.ToyDatabase(score_all_vs_all=False)
-    rows = run(attacked(checkpoint), tmp_path / "out", database)
-    assert [len(of(rows, kind)) for kind in ("", "type1", "type2")] == [36, 6, 18]
+    rows = toy.run(toy.attack(checkpoint), tmp_path / "out", database)
+    assert [len(toy.of(rows, kind)) for kind in ("", "type1", "type2")] == [36, 6, 18]
 
 
 @pytest.mark.parametrize("all_vs_all", [True, False])
@@ -121,8 +84,8 @@ def test_sparse_protocol_attacks_only_the_references_it_compares(checkpoint, tmp
 )
 def test_every_mode_gives_the_same_files(checkpoint, tmp_path, mode, all_vs_all):
     database = toy.ToyDatabase(score_all_vs_all=all_vs_all)
-    run(attacked(checkpoint), tmp_path / "a", database, checkpoint=False)
-    run(attacked(checkpoint), tmp_path / "b", database, **mode)
+    toy.run(toy.attack(checkpoint), tmp_path / "a", database, checkpoint=False)
+    toy.run(toy.attack(checkpoint), tmp_path / "b", database, **mode)
     for name in ("scores-dev.csv", "scores-dev-licit.csv"):
         a, b = ((tmp_path / x / name).read_text().splitlines() for x in "ab")
         assert a == b
@@ -134,8 +97,8 @@ def test_every_mode_gives_the_same_files(checkpoint, tmp_path, mode, all_vs_all)
 
 @pytest.mark.slow
 def test_processes_give_the_same_scores(checkpoint, tmp_path):
-    run(attacked(checkpoint), tmp_path / "a")
-    run(attacked(checkpoint), tmp_path / "b", client="processes")
+    toy.run(toy.attack(checkpoint), tmp_path / "a")
+    toy.run(toy.attack(checkpoint), tmp_path / "b", client="processes")
     assert (tmp_path / "a/scores-dev.csv").read_text() == (
         tmp_path / "b/scores-dev.csv"
     ).read_text()
@@ -144,23 +107,18 @@ def test_processes_give_the_same_scores(checkpoint, tmp_path):
 @pytest.mark.parametrize("client", [None, "single-threaded"])
 def test_bona_fide_rows_are_those_of_a_run_without_attack(checkpoint, tmp_path, client):
     plain, ours = tmp_path / "plain", tmp_path / "ours"
-    run(attacked(checkpoint), ours, client=client)
-    options = {"dask_client": client, "groups": ["dev"], "write_metadata_scores": True}
-    execute_pipeline_simple(
-        pipeline=toy.system(), database=toy.ToyDatabase(), output=str(plain), checkpoint=True,
-        dask_n_partitions=3 if client else None, dask_partition_size=None, dask_n_workers=None,
-        **options,
-    )  # fmt: skip
+    toy.run(toy.attack(checkpoint), ours, client=client)
+    toy.execute(toy.system(), plain, client=client)
     stock = (plain / "scores-dev.csv").read_text().splitlines()
     licit = (ours / "scores-dev-licit.csv").read_text().splitlines()
-    same_rows(licit, stock, 1e-12)
+    toy.same_rows(licit, stock, 1e-12)
     full = (ours / "scores-dev.csv").read_text().splitlines()
     assert full[0] == licit[0] + ",probe_attack_type"
     assert full[1 : len(licit)] == [line + "," for line in licit[1:]]
 
 
 def test_faces_are_what_the_decoder_makes(checkpoint, tmp_path):
-    run(attacked(checkpoint), tmp_path / "out")
+    toy.run(toy.attack(checkpoint), tmp_path / "out")
     embedding = toy.ToyRecognizer().transform([toy.image(200)])
     face = FaceReconstructor(str(checkpoint)).transform(embedding)[0]
     kept = np.asarray(Image.open(tmp_path / "out/faces/type1/p2/0.png")).transpose(2, 0, 1)
@@ -168,7 +126,7 @@ def test_faces_are_what_the_decoder_makes(checkpoint, tmp_path):
 
 
 def test_the_summary_and_the_sheet(checkpoint, tmp_path, capsys):
-    run(attacked(checkpoint), tmp_path / "out")
+    toy.run(toy.attack(checkpoint), tmp_path / "out")
     printed = capsys.readouterr().out
     assert "SAR Type-I" in printed
     assert "6/6" in printed
@@ -179,69 +137,71 @@ def test_the_summary_and_the_sheet(checkpoint, tmp_path, capsys):
 
 
 def test_running_again_reads_the_checkpoints_and_gives_the_same(checkpoint, tmp_path):
-    run(attacked(checkpoint), tmp_path / "out")
+    toy.run(toy.attack(checkpoint), tmp_path / "out")
     first = (tmp_path / "out/scores-dev.csv").read_bytes()
-    run(attacked(checkpoint), tmp_path / "out")
+    toy.run(toy.attack(checkpoint), tmp_path / "out")
     assert (tmp_path / "out/scores-dev.csv").read_bytes() == first
 
 
 def test_output_of_another_decoder_is_refused(checkpoint, tmp_path):
-    run(attacked(checkpoint), tmp_path / "out")
+    toy.run(toy.attack(checkpoint), tmp_path / "out")
     kept = (tmp_path / "out/scores-dev.csv").read_bytes()
     other = toy.decoder(tmp_path / "other.safetensors", seed=1)
     with pytest.raises(StaleOutputError, match=r"decoder\.sha256 was .* now .*--force"):
-        run(attacked(other), tmp_path / "out")
+        toy.run(toy.attack(other), tmp_path / "out")
     assert (tmp_path / "out/scores-dev.csv").read_bytes() == kept
-    rows = run(attacked(other), tmp_path / "out", force=True)
-    fresh = run(attacked(other), tmp_path / "fresh")
+    rows = toy.run(toy.attack(other), tmp_path / "out", force=True)
+    fresh = toy.run(toy.attack(other), tmp_path / "fresh")
     assert rows == fresh
 
 
 def test_output_of_another_system_is_refused(checkpoint, tmp_path):
-    run(attacked(checkpoint), tmp_path / "out")
+    toy.run(toy.attack(checkpoint), tmp_path / "out")
     with pytest.raises(StaleOutputError, match=r"system\.steps.*seed was 0, now 3"):
-        run(attacked(checkpoint, toy.ToyRecognizer(seed=3)), tmp_path / "out")
+        toy.run(toy.attack(checkpoint, toy.ToyRecognizer(seed=3)), tmp_path / "out")
 
 
 def test_checkpoints_without_a_record_are_refused(checkpoint, tmp_path):
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     (tmp_path / "recon-run.json").unlink()
     with pytest.raises(StaleOutputError, match="without a record"):
-        run(attacked(checkpoint), tmp_path)
+        toy.run(toy.attack(checkpoint), tmp_path)
 
 
 def test_output_of_another_version_is_refused(checkpoint, tmp_path):
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     record = json.loads((tmp_path / "recon-run.json").read_text())
     assert record["identity"]["version"] == record["versions"]["bob_recon_plugin"]
     record["identity"]["version"] = "0.0.7"
     (tmp_path / "recon-run.json").write_text(json.dumps(record))
     with pytest.raises(StaleOutputError, match=r"version was '0.0.7', now "):
-        run(attacked(checkpoint), tmp_path)
+        toy.run(toy.attack(checkpoint), tmp_path)
 
 
 def test_scores_of_another_system_are_not_overwritten_without_checkpoints(checkpoint, tmp_path):
-    run(attacked(checkpoint), tmp_path / "out", checkpoint=False)
+    toy.run(toy.attack(checkpoint), tmp_path / "out", checkpoint=False)
     with pytest.raises(StaleOutputError, match=r"seed was 0, now 3; choose another --output\.$"):
-        run(attacked(checkpoint, toy.ToyRecognizer(seed=3)), tmp_path / "out", checkpoint=False)
+        toy.run(
+            toy.attack(checkpoint, toy.ToyRecognizer(seed=3)), tmp_path / "out", checkpoint=False
+        )
 
 
 def test_a_record_that_cannot_be_read_is_told(checkpoint, tmp_path):
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     (tmp_path / "recon-run.json").write_text("[]")
     with pytest.raises(StaleOutputError, match="record of an earlier run, got a file that cannot"):
-        run(attacked(checkpoint), tmp_path)
+        toy.run(toy.attack(checkpoint), tmp_path)
 
 
 def test_thresholds_never_come_from_eval(checkpoint, tmp_path, capsys):
-    run(attacked(checkpoint), tmp_path, groups=["dev"])
-    run(attacked(checkpoint), tmp_path, groups=["eval"])
+    toy.run(toy.attack(checkpoint), tmp_path, groups=["dev"])
+    toy.run(toy.attack(checkpoint), tmp_path, groups=["eval"])
     summary = json.loads((tmp_path / "summary-eval.json").read_text())
     assert {p["threshold_group"] for p in summary["operating_points"]} == {"dev"}
     (tmp_path / "scores-dev.csv").rename(tmp_path / "gone.csv")
     (tmp_path / "summary-eval.json").unlink()
     with pytest.raises(FileNotFoundError):  # of this test, which reads the scores of dev
-        run(attacked(checkpoint), tmp_path, groups=["eval"])
+        toy.run(toy.attack(checkpoint), tmp_path, groups=["eval"])
     assert "no rates, thresholds come from dev" in capsys.readouterr().out
     assert not (tmp_path / "summary-eval.json").exists()
 
@@ -249,12 +209,12 @@ def test_thresholds_never_come_from_eval(checkpoint, tmp_path, capsys):
 def test_embeddings_of_nan_are_failures_to_acquire(checkpoint, tmp_path):
     told = r"at most 3 of the 24 images may fail to be acquired, got 6 \(first: p0/0: its embedding"
     with pytest.raises(ValueError, match=told):
-        run(attacked(checkpoint, toy.NaNRecognizer()), tmp_path / "out")
+        toy.run(toy.attack(checkpoint, toy.NaNRecognizer()), tmp_path / "out")
 
 
 def test_four_columns_cannot_tell_attacks_apart(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="drop `--write-column-scores`"):
-        run(attacked(checkpoint), tmp_path / "out", write_metadata_scores=False)
+        toy.run(toy.attack(checkpoint), tmp_path / "out", write_metadata_scores=False)
     assert not (tmp_path / "out" / "checkpoints").exists()  # told before any work
 
 
@@ -263,13 +223,13 @@ def test_wrong_arguments_are_told(checkpoint):
     with pytest.raises(TypeError, match="must be a Bob PipelineSimple, got str"):
         AttackPipeline("iresnet100", reconstructor)
     with pytest.raises(TypeError, match="under attack already"):
-        AttackPipeline(attacked(checkpoint), reconstructor)
+        AttackPipeline(toy.attack(checkpoint), reconstructor)
     with pytest.raises(ValueError, match="`reentry` must be one of 'camera', 'recognizer'"):
-        attacked(checkpoint, reentry="print")
+        toy.attack(checkpoint, reentry="print")
     with pytest.raises(ValueError, match="`attacks` must be one of 'type1', 'type2', got 'type3'"):
-        attacked(checkpoint, attacks=("type3",))
+        toy.attack(checkpoint, attacks=("type3",))
     with pytest.raises(ValueError, match="must find a face cropper as the first step"):
-        attacked(checkpoint, reentry="recognizer")
+        toy.attack(checkpoint, reentry="recognizer")
 
 
 class BobModel(PyTorchModel):
@@ -288,9 +248,9 @@ class BobModel(PyTorchModel):
 
 @pytest.mark.parametrize("client", [None, "single-threaded"])
 def test_a_torch_model_of_bob_is_attacked_and_resumed(checkpoint, tmp_path, client):
-    ours = run(attacked(checkpoint), tmp_path / "ours")
+    ours = toy.run(toy.attack(checkpoint), tmp_path / "ours")
     for _ in range(2):  # the second time over the checkpoints of the first
-        bobs = run(attacked(checkpoint, BobModel()), tmp_path / "bobs", client=client)
+        bobs = toy.run(toy.attack(checkpoint, BobModel()), tmp_path / "bobs", client=client)
     assert [r["probe_template_id"] for r in bobs] == [r["probe_template_id"] for r in ours]
     np.testing.assert_allclose(
         [float(r["score"]) for r in bobs], [float(r["score"]) for r in ours], atol=1e-4
@@ -298,17 +258,17 @@ def test_a_torch_model_of_bob_is_attacked_and_resumed(checkpoint, tmp_path, clie
 
 
 def test_one_attack_alone(checkpoint, tmp_path):
-    rows = run(attacked(checkpoint, attacks=("type2",)), tmp_path / "out")
-    assert not of(rows, "type1")
-    assert len(of(rows, "type2")) == 18
+    rows = toy.run(toy.attack(checkpoint, attacks=("type2",)), tmp_path / "out")
+    assert not toy.of(rows, "type1")
+    assert len(toy.of(rows, "type2")) == 18
 
 
 def test_a_probe_enrolled_itself_is_no_type_two_target():
     database = toy.ToyDatabase()
     gallery = Gallery.of(database.references())
-    same_image = database._set(2, 0, references=["p2/0"])
+    same_image = database.sample_set(2, 0, references=["p2/0"])
     assert gallery.targets(same_image, score_all_vs_all=True) == []
-    assert gallery.targets(database._set(2, 1), score_all_vs_all=True) == ["p2/0"]
+    assert gallery.targets(database.sample_set(2, 1), score_all_vs_all=True) == ["p2/0"]
 
 
 def presenter(checkpoint: Path, **options) -> Presenter:
@@ -379,7 +339,7 @@ def test_the_sheet_shows_grey_images_and_survives_what_it_cannot_show(data, shad
 
 def graph_size(n: int, checkpoint: Path, output: Path) -> tuple[int, int]:
     """Tasks and bytes that n probes put on the scheduler."""
-    pipeline = attacked(checkpoint)
+    pipeline = toy.attack(checkpoint)
     dask_bio_pipeline(checkpoint_pipeline_simple(pipeline, str(output)))
     pipeline.score_writer = CSVScoreWriter(str(output / "./tmp"))
     database = toy.ToyDatabase(people=20, probes=n // 20, score_all_vs_all=False)
@@ -402,9 +362,9 @@ def test_the_graph_grows_with_parts_and_stays_small(checkpoint, tmp_path):
 def test_an_enrolled_image_is_not_embedded_again_as_a_probe(checkpoint, tmp_path):
     class Reused(toy.ToyDatabase):
         def probes(self, group="dev"):  # the second person's probe is the first one's reference
-            return [*super().probes(group), self._set(0, 0, gender="m", references=["p1/0"])]
+            return [*super().probes(group), self.sample_set(0, 0, gender="m", references=["p1/0"])]
 
-    run(attacked(checkpoint), tmp_path, Reused(score_all_vs_all=False))
+    toy.run(toy.attack(checkpoint), tmp_path, Reused(score_all_vs_all=False))
     effort = json.loads((tmp_path / "summary-dev.json").read_text())["effort"]
     assert effort["embed"]["images"] == 6 + 18
     assert effort["attack"]["images"] == 6 + 18
@@ -421,7 +381,7 @@ def test_a_run_again_embeds_and_inverts_nothing(checkpoint, tmp_path, monkeypatc
 
     monkeypatch.setattr(toy.ToyRecognizer, "transform", counted)
     for images in (48, 0):
-        run(attacked(checkpoint), tmp_path)
+        toy.run(toy.attack(checkpoint), tmp_path)
         effort = json.loads((tmp_path / "summary-dev.json").read_text())["effort"]
         assert effort["embed"]["images"] == effort["attack"]["images"] == 24
         assert sum(seen) == images
@@ -429,16 +389,16 @@ def test_a_run_again_embeds_and_inverts_nothing(checkpoint, tmp_path, monkeypatc
     damaged = next((tmp_path / "checkpoints/probes").iterdir())
     damaged.write_bytes(damaged.read_bytes()[:999])
     before = (tmp_path / "scores-dev.csv").read_bytes()
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     assert (tmp_path / "scores-dev.csv").read_bytes() == before
     assert sum(seen) == 18
 
 
 def test_faces_are_kept_only_if_wanted(checkpoint, tmp_path):
-    run(attacked(checkpoint, keep_faces=False), tmp_path)
+    toy.run(toy.attack(checkpoint, keep_faces=False), tmp_path)
     assert not (tmp_path / "faces").exists()
     assert not (tmp_path / "contact-sheet-dev.png").exists()
-    run(attacked(checkpoint), tmp_path / "kept")
+    toy.run(toy.attack(checkpoint), tmp_path / "kept")
     ours, theirs = ((d / "scores-dev.csv").read_bytes() for d in (tmp_path, tmp_path / "kept"))
     assert ours == theirs
 
@@ -465,18 +425,13 @@ class WithBackground(toy.ToyDatabase):
 @pytest.mark.parametrize("mode", [{}, {"client": "single-threaded"}, {"client": "threads"}])
 def test_a_system_that_is_fitted_first(checkpoint, tmp_path, mode):
     for _ in range(2):
-        rows = run(attacked(checkpoint, Centred()), tmp_path, WithBackground(), **mode)
+        rows = toy.run(toy.attack(checkpoint, Centred()), tmp_path, WithBackground(), **mode)
     stock = run_stock(toy.system(Centred()), tmp_path / "stock", WithBackground())
-    bona_fide = [float(row["score"]) for row in of(rows, "")]
+    bona_fide = [float(row["score"]) for row in toy.of(rows, "")]
     np.testing.assert_allclose(bona_fide, stock, atol=1e-12)
 
 
 def run_stock(pipeline, output: Path, database) -> list[float]:
     """Scores of Bob's own command, without checkpoints (a fitted step cannot have any)."""
-    execute_pipeline_simple(
-        pipeline=pipeline, database=database, output=str(output), dask_client=None,
-        groups=["dev"], write_metadata_scores=True, checkpoint=False, dask_n_partitions=None,
-        dask_partition_size=None, dask_n_workers=None,
-    )  # fmt: skip
-    with open(output / "scores-dev.csv", newline="") as handle:
-        return [float(row["score"]) for row in csv.DictReader(handle)]
+    rows = toy.run(pipeline, output, database, checkpoint=False)
+    return [float(row["score"]) for row in rows]

@@ -30,7 +30,7 @@ from bob_recon_plugin.images.crop import EyeCropper, ffhq_eyes
 from bob_recon_plugin.images.geometry import similarity
 from bob_recon_plugin.recognizers import RecognizerTransformer, from_onnx
 from tests.faces import DEMO, demo_faces
-from tests.test_recognizers import write_onnx
+from tests.toy import write_onnx
 
 MBF, N = "arcface-mbf", 10
 

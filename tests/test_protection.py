@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import pickle
-import zipfile
 from dataclasses import FrozenInstanceError
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +14,6 @@ from bob.bio.base.algorithm import Distance
 from bob.bio.base.pipelines import (
     BioAlgCheckpointWrapper,
     PipelineSimple,
-    execute_pipeline_simple,
 )
 from bob.pipelines import Sample, SampleBatch, SampleSet
 from hypothesis import given, settings
@@ -25,14 +21,11 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 
-from bob_recon_plugin.attack.chain import shipped_decoder
 from bob_recon_plugin.attack.comparison import Comparison
 from bob_recon_plugin.attack.gallery import as_vectors
 from bob_recon_plugin.attack.options import AttackOptions
 from bob_recon_plugin.attack.pipeline import AttackPipeline
-from bob_recon_plugin.database import FolderDatabase
 from bob_recon_plugin.decoders import ModelCard
-from bob_recon_plugin.images import INSIGHTFACE_EYES
 from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.protection import (
     BioHashing,
@@ -50,9 +43,6 @@ from bob_recon_plugin.protection.estimates import _mean_of_largest, estimate
 from bob_recon_plugin.protection.matrices import gaussian, orthonormal
 from bob_recon_plugin.protection.scheme import Scheme
 from tests import toy
-from tests.benchmarks import fast_attack
-from tests.benchmarks import protection as benchmark
-from tests.faces import DEMO
 
 SIZE = 64
 KEYED = [
@@ -395,24 +385,6 @@ def test_what_the_system_must_know_is_told():
         algorithm.compare([e.data for e in enrolled], [drawn(1)])
 
 
-def rows_of(pipeline: PipelineSimple, folder: Path, name: str = "scores-dev.csv") -> list[dict]:
-    """Run as Bob's command does; rows of a score file."""
-    execute_pipeline_simple(
-        pipeline=pipeline,
-        database=toy.ToyDatabase(),
-        dask_client=None,
-        groups=["dev"],
-        output=str(folder),
-        write_metadata_scores=True,
-        checkpoint=True,
-        dask_n_partitions=None,
-        dask_partition_size=None,
-        dask_n_workers=None,
-    )
-    with open(folder / name, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.mark.parametrize("scenario", ["normal", "stolen"])
 def test_a_protected_pipeline_runs_under_attack_with_the_scores_of_bob(scenario, tmp_path):
     decoder = FaceReconstructor(toy.decoder(tmp_path / "toy.safetensors"))
@@ -421,8 +393,8 @@ def test_a_protected_pipeline_runs_under_attack_with_the_scores_of_bob(scenario,
         algorithm = ProtectedComparison(RandomProjection(size=toy.SIZE), scenario)
         return PipelineSimple(toy.system().transformer, algorithm)
 
-    stock = rows_of(system(), tmp_path / "stock")
-    every = rows_of(
+    stock = toy.run(system(), tmp_path / "stock")
+    every = toy.run(
         AttackPipeline(system(), decoder, AttackOptions(keep_faces=False)), tmp_path / "attacked"
     )
     kinds = [row["probe_attack_type"] for row in every]
@@ -443,7 +415,7 @@ def test_what_has_no_key_opens_the_system(tmp_path):
     algorithm = ProtectedComparison(QuantisedEmbedding(bits=6))
     system = PipelineSimple(toy.system().transformer, algorithm)
     decoder = Inverting(toy.decoder(tmp_path / "toy.safetensors"))
-    rows = rows_of(
+    rows = toy.run(
         AttackPipeline(system, decoder, AttackOptions(keep_faces=False)), tmp_path / "attacked"
     )
     opened = [float(r["score"]) for r in rows if r["probe_attack_type"] == "type1"]
@@ -646,59 +618,3 @@ def test_the_unprotected_system_is_not_changed():
     found = Comparison(algorithm, enrolled).against_all(presented)
     expected = algorithm.compare([e.data for e in enrolled], [p.data for p in presented]).T
     np.testing.assert_array_equal(found, expected)
-
-
-# --- the table ---
-
-
-def test_the_table_is_of_the_fast_attack_and_keeps_what_it_decoded(tmp_path, monkeypatch):
-    with zipfile.ZipFile(DEMO) as archive:
-        for name in archive.namelist()[:16]:  # four people
-            archive.extract(name, tmp_path / "people")
-    database = FolderDatabase(tmp_path / "people", fixed_positions=INSIGHTFACE_EYES)
-    protocol = fast_attack.read_protocol(database)
-    system = fast_attack.System("arcface-mbf", protocol)
-    enrolled = system.enrolled()
-    reconstructor = FaceReconstructor(shipped_decoder())
-    few = benchmark.cases(["own", "stolen"], "mlp-hash")
-    assert [(case.label[:4], case.token) for case in few] == [
-        ("none", ""),
-        ("MLP-", "own"),
-        ("MLP-", "stolen"),
-    ]
-    with pytest.raises(ValueError, match="`only` must be in a name of BioHashing, 512 bits"):
-        benchmark.cases(only="fuzzy")
-    plain, *_ = cases = benchmark.cases(["stolen"])
-    found = benchmark.measure(plain, system, enrolled, reconstructor)
-    attacked = fast_attack.attack(shipped_decoder(), system, enrolled)
-    for ours, theirs in zip(found.points, attacked.points, strict=True):
-        assert ours.threshold == pytest.approx(theirs.threshold - 1)
-        assert (ours.tmr, ours.sar) == (theirs.tmr, theirs.sar)
-    assert found.estimate == pytest.approx(1)
-    [biohashing] = [case for case in cases if isinstance(case.scheme, BioHashing)]
-    first = benchmark.measure(biohashing, system, enrolled, reconstructor, tmp_path)
-    assert 0.7 < first.estimate < 0.85
-    assert first.points[0].sar["type1"].n == len(protocol.pairs["type1"])
-    assert first.points[0].sar["type1"].value > 0.5
-    monkeypatch.setattr(FaceReconstructor, "transform", None)
-    again = benchmark.measure(biohashing, system, enrolled, reconstructor, tmp_path)
-    assert again.points == first.points
-    text = benchmark.table([found, first])
-    assert [line.count("|") for line in text.splitlines()] == [11] * 4
-    assert "| none |  | 100 % (" in text
-    assert f"| BioHashing, 512 bits | stolen | {rate(first.points[0].tmr)} |" in text
-    told = benchmark.footnotes(protocol, [found, first])
-    assert "16 images, 12 genuine and 36 impostor comparisons, 4 Type-I and 12 Type-II" in told[0]
-
-
-def test_fewer_attacks_leave_the_thresholds():
-    pairs = {kind: np.arange(20).reshape(10, 2) for kind in fast_attack.KINDS}
-    protocol = fast_attack.Protocol("toy", [], pairs, None, "", "")
-    some = benchmark.fewer(protocol, 4).pairs
-    assert some["type1"][:, 0].tolist() == some["type2"][:, 0].tolist() == [0, 6, 12, 18]
-    assert all(some[kind] is pairs[kind] for kind in ("genuine", "impostor"))
-    assert benchmark.fewer(protocol, 99).pairs["type1"].tolist() == pairs["type1"].tolist()
-
-
-def rate(found) -> str:
-    return benchmark.rate_cell(found)

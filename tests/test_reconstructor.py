@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import bob.pipelines
 import dask.bag
@@ -189,7 +191,6 @@ def test_the_estimator_stays_small_and_pickling_spares_it(checkpoint, embeddings
 
 def test_tags(checkpoint):
     estimator = FaceReconstructor(checkpoint)
-    assert estimator._get_tags()["requires_fit"] is False
     assert bob.pipelines.get_bob_tags(estimator)["bob_checkpoint_extension"] == ".png"
     assert not estimator_requires_fit(estimator)
 
@@ -213,23 +214,29 @@ def loads(monkeypatch, checkpoint):
     return count
 
 
-def test_weights_are_read_once_a_process(checkpoint, embeddings, loads, monkeypatch):
-    estimator = FaceReconstructor(checkpoint)
+@pytest.fixture
+def fresh(checkpoint, tmp_path) -> Path:
+    """A copy of the checkpoint that no other test reads."""
+    return Path(shutil.copy(checkpoint, tmp_path))
+
+
+def test_weights_are_read_once_a_process(fresh, embeddings, loads, monkeypatch):
+    estimator = FaceReconstructor(fresh)
     estimator.validate().transform(embeddings)
     clone(estimator).transform(embeddings)
     pickle.loads(pickle.dumps(estimator)).transform(embeddings)
-    monkeypatch.chdir(checkpoint.parent)
-    FaceReconstructor(checkpoint.name).transform(embeddings)
+    monkeypatch.chdir(fresh.parent)
+    FaceReconstructor(fresh.name).transform(embeddings)
     assert len(loads) == 1
 
 
-def test_threads_share_one_copy_and_agree(checkpoint, embeddings, faces, loads):
+def test_threads_share_one_copy_and_agree(fresh, embeddings, faces, loads):
     found: dict[int, np.ndarray] = {}
     start = threading.Barrier(6)
 
     def work(index):
         start.wait()
-        found[index] = FaceReconstructor(checkpoint).transform(embeddings)
+        found[index] = FaceReconstructor(fresh).transform(embeddings)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
     for thread in threads:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from bob.bio.base.pipelines import execute_pipeline_simple
 from bob.pipelines import Sample, SampleBatch
+from bob.pipelines.wrappers import estimator_requires_fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -174,11 +174,8 @@ def test_it_stands_where_a_reconstructor_does(plain, refined, tmp_path):
     means = []
     for number, reconstructor in enumerate((plain, refined("pixels"))):
         output = tmp_path / str(number)
-        execute_pipeline_simple(
-            pipeline=AttackPipeline(toy.system(), reconstructor), database=toy.ToyDatabase(),
-            output=output, dask_client=None, groups=["dev"], write_metadata_scores=True,
-            checkpoint=False, dask_n_partitions=None, dask_partition_size=None, dask_n_workers=None,
-        )  # fmt: skip
+        attack = AttackPipeline(toy.system(), reconstructor)
+        toy.execute(attack, output, checkpoint=False)
         found = scores.load(output / "scores-dev.csv")
         assert len(found.attacks["type1"]) == 6
         means.append(found.attacks["type1"].mean())
@@ -393,17 +390,18 @@ def test_it_tells_what_the_reconstructor_tells(refined, plain):
     assert estimator.batch_size == plain.batch_size == 7
     assert estimator.fit() is estimator
     assert estimator.validate() is estimator
-    assert estimator._get_tags()["requires_fit"] is False
+    assert not estimator_requires_fit(estimator)
 
 
-def test_copies_share_one_recogniser(refined, templates, monkeypatch, recognizer):
+def test_copies_share_one_recogniser(folder, refined, templates, monkeypatch, tmp_path):
     from bob_recon_plugin.recognizers import transformer
 
-    Path(recognizer.weights).touch()  # a changed file is read again
+    own = {"weights": shutil.copy(folder / "toy.onnx", tmp_path)}  # read by no other test
     loads = []
     load = transformer.load_module
     monkeypatch.setattr(transformer, "load_module", lambda *a: loads.append(a) or load(*a))
-    for estimator in (refined(), refined("pixels"), pickle.loads(pickle.dumps(refined()))):
+    copy = pickle.loads(pickle.dumps(refined(**own)))
+    for estimator in (refined(**own), refined("pixels", **own), copy):
         estimator.validate().transform(templates[:2])
     assert len(loads) == 1
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from inspect import signature
 from pathlib import Path
 
@@ -30,58 +29,11 @@ from bob_recon_plugin.report.figures import draw
 from bob_recon_plugin.report.matrix import shade
 from bob_recon_plugin.report.pictures import choose
 from bob_recon_plugin.report.style import colour, fmr_words, limits, number, percent
+from tests.pages import Page, plain
 
 COLUMNS = "probe_template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score"
 POSITIONS = {"reye": [51.6963, 38.2946], "leye": [51.5014, 73.5318]}
 QUICK = Options(replicates=50, quality=0)
-
-
-def plain(text: str) -> str:
-    """Text with ordinary spaces for those that no line breaks at."""
-    return text.replace("\N{NARROW NO-BREAK SPACE}", " ").replace("\N{NO-BREAK SPACE}", " ")
-
-
-class Page(HTMLParser):
-    """What a page holds: tags with attributes, tables as text, and the text itself."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.tables: dict[str, list[list[str]]] = {}
-        self.values: dict[str, list[list[float]]] = {}
-        self._table = ""
-        self.words: list[str] = []
-        self.feed(html)
-        self.text = re.sub(
-            r"\s+", " ", "".join(self.words).replace("\N{NARROW NO-BREAK SPACE}", " ")
-        )
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        about = dict(attrs)
-        self.tags.append((tag, about))
-        if tag == "table":
-            self._table = str(about.get("class"))
-            self.tables.setdefault(self._table, [])
-            self.values.setdefault(self._table, [])
-        elif tag == "tr":
-            self.tables[self._table].append([])
-            self.values[self._table].append([])
-        elif tag in ("td", "th"):
-            self.tables[self._table][-1].append("")
-        elif tag == "data" and self._table:
-            self.values[self._table][-1].append(float(str(about["value"])))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "table":
-            self.tables[self._table] = [
-                [cell.strip() for cell in row] for row in self.tables[self._table]
-            ]
-            self._table = ""
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-        if self._table and self.tables[self._table] and self.tables[self._table][-1]:
-            self.tables[self._table][-1][-1] += plain(data)
 
 
 def rows_of(group: str, people: int = 30, shift: float = 0.0, seed: int = 0) -> list[str]:
@@ -605,7 +557,7 @@ def test_numbers_are_read_back_from_a_browser(run_folder: Path, tmp_path: Path) 
 def test_a_million_rows_are_reported_in_a_minute() -> None:
     """In a process of its own: memory is counted from its start."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.report_scale", "1000000"],
+        [sys.executable, "-m", "tests.benchmarks.scale_jobs", "report", '{"rows": 1000000}'],
         check=True,
         capture_output=True,
         cwd=Path(__file__).parents[1],

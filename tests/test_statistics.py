@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from bob_recon_plugin.evaluation.metrics import evaluate, most_accepted, threshold_at_fmr
+from bob_recon_plugin.evaluation.metrics import evaluate
 from bob_recon_plugin.evaluation.scores import Comparisons, Scores, read
 from bob_recon_plugin.evaluation.statistics import (
     MeanRate,
@@ -20,7 +19,6 @@ from bob_recon_plugin.evaluation.statistics import (
     maximal_linkability,
     trace,
 )
-from bob_recon_plugin.evaluation.statistics.bootstrap import _threshold
 
 HEADER = "probe_template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score"
 
@@ -53,17 +51,6 @@ def people(tmp_path: Path) -> Comparisons:
 weighted = st.lists(
     st.tuples(st.integers(-4, 4).map(lambda i: i / 2), st.integers(0, 4)), min_size=1, max_size=40
 )
-
-
-@given(weighted, st.floats(0, 1) | st.fractions(0, 1, max_denominator=40).map(float))
-def test_a_weighted_threshold_is_that_of_repeated_scores(
-    rows: list[tuple[float, int]], target: float
-) -> None:
-    scores, weights = map(np.array, zip(*sorted(rows, reverse=True), strict=True))
-    repeated = np.repeat(scores, weights)
-    if len(repeated):
-        threshold = _threshold(scores, weights, most_accepted(target, len(repeated)))
-        assert threshold == threshold_at_fmr(repeated, target)
 
 
 def test_bootstrap_is_the_slow_bootstrap(people: Comparisons) -> None:

@@ -78,14 +78,14 @@ class ToyDatabase(Database):
         super().__init__(protocol="toy", score_all_vs_all=score_all_vs_all)
         self.people, self.n_probes = people, probes
 
-    def _set(self, person: int, shot: int, **more: object) -> SampleSet:
+    def sample_set(self, person: int, shot: int, **more: object) -> SampleSet:
         key = f"p{person}/{shot}"
         sample = DelayedSample(partial(image, 100 * person + shot), key=key, annotations=POSITIONS)
         names = {"key": key, "template_id": key, "subject_id": f"p{person}"}
         return SampleSet([sample], **names, **more)
 
     def references(self, group="dev"):
-        return [self._set(p, 0, gender="mf"[p % 2]) for p in range(self.people)]
+        return [self.sample_set(p, 0, gender="mf"[p % 2]) for p in range(self.people)]
 
     def probes(self, group="dev"):
         everyone = [f"p{p}/0" for p in range(self.people)]
@@ -94,7 +94,7 @@ class ToyDatabase(Database):
             for shot in range(1, 1 + self.n_probes):
                 neighbours = [f"p{p}/0", f"p{(p + 1) % self.people}/0"]
                 listed = everyone if self.score_all_vs_all else neighbours
-                sets.append(self._set(p, shot, gender="mf"[p % 2], references=listed))
+                sets.append(self.sample_set(p, shot, gender="mf"[p % 2], references=listed))
         return sets
 
     def background_model_samples(self):
@@ -167,8 +167,8 @@ def attack(
     )
 
 
-def run(pipeline, output: Path, database=None, client=None, **options) -> list[dict[str, str]]:
-    """Run a pipeline as Bob's command does; return the rows of the full score file."""
+def execute(pipeline, output, database=None, client=None, **options) -> None:
+    """Run a pipeline as Bob's command does, with other arguments of it by name."""
     arguments = {
         "dask_client": client,
         "groups": ["dev"],
@@ -184,8 +184,69 @@ def run(pipeline, output: Path, database=None, client=None, **options) -> list[d
         output=str(output),
         **(arguments | options),
     )
-    with open(output / "scores-dev.csv", newline="") as handle:
+
+
+def run(pipeline, output: Path, database=None, client=None, **options) -> list[dict[str, str]]:
+    """Run a pipeline as Bob's command does; return the rows of the full score file."""
+    execute(pipeline, output, database, client, **options)
+    return rows(output / "scores-dev.csv")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a score file."""
+    with open(path, newline="") as handle:
         return list(csv.DictReader(handle))
+
+
+def of(rows, attack: str):
+    return [row for row in rows if row["probe_attack_type"] == attack]
+
+
+def same_rows(found: list[str], stock: list[str], within: float) -> None:
+    """Assert that lines of two score files differ in the rounding of scores alone."""
+    rows, others = (list(csv.reader(lines)) for lines in (found, stock))
+    at = others[0].index("score")
+    assert [r[:at] + r[at + 1 :] for r in rows] == [r[:at] + r[at + 1 :] for r in others]
+    scores = ([float(r[at]) for r in table[1:]] for table in (rows, others))
+    np.testing.assert_allclose(*scores, rtol=0, atol=within)
+
+
+def write_onnx(path, *, batch="n", out="nd", sides=(16, 16), channels=3, tail=()):
+    """Convolution, PReLU, global mean, linear to 6 numbers; variants of it that are wrong."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.normal(size=(4, channels, 3, 3)),
+        "b": rng.normal(size=4),
+        "slopes": rng.uniform(-0.5, 0.5, size=(4, 1, 1)),
+        "m": rng.normal(size=(6, 4)),
+        "c": rng.normal(size=6),
+    }
+    initializers = [numpy_helper.from_array(v.astype("f4"), k) for k, v in constants.items()]
+    last = "flat"
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["conv"], strides=[2, 2]),
+        helper.make_node("PRelu", ["conv", "slopes"], ["act"]),
+        helper.make_node("GlobalAveragePool", ["act"], ["mean"]),
+    ]
+    if batch == 1:
+        initializers.append(numpy_helper.from_array(np.array([1, 4]), "shape"))
+        nodes.append(helper.make_node("Reshape", ["mean", "shape"], ["flat"]))
+    else:
+        nodes.append(helper.make_node("Flatten", ["mean"], ["flat"]))
+    nodes.append(helper.make_node("Gemm", [last, "m", "c"], ["y"], transB=1))
+    name, shape = {"nd": ("y", ["n", 6]), "map": ("mean", ["n", 4, 1, 1]), "open": ("y", None)}[out]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
+    outputs += [helper.make_tensor_value_info(t, TensorProto.FLOAT, None) for t in tail]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", channels, *sides])],
+        outputs,
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+    return path
 
 
 def write_recognizer(path: Path, seed: int = 0, size: int = SIZE) -> Recognizer:

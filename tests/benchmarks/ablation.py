@@ -1,28 +1,24 @@
-"""What each part of the preset `best` brings: ``python -m tests.benchmarks.ablation DATA -o DIR``.
-
-Every row is a `bob bio recon train` of the same length on the same faces, parts of the preset
-changed; reconstructions a step stay equal. It goes on where it stopped. From nothing, the rows tell
-what is learnt first; ``--start-from`` a decoder, what a part brings later. The table, in
-Markdown, holds what the last validation measured: cosine on held-out faces and on sampled
-embeddings, SSIM. ``--judge`` adds the cosine on the held-out part of other prepared faces: trained
-on synthetic faces, measured on real ones.
-"""
+"""What each part of the preset `best` brings: ``python -m tests.benchmarks.ablation DATA``."""
 
 from __future__ import annotations
 
-import argparse
 import csv
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 
+from bob_recon_plugin.common.validation import told_to_user
 from bob_recon_plugin.faces.dataset import FaceDataset, open_datasets
 from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.recognizers import RecognizerTransformer
 from bob_recon_plugin.training import presets
 from bob_recon_plugin.training.run import DECODER, LOG, Plan, train
 
+from .common import table as markdown
+
+_PAPERS = {"identity_cosine": "0", "identity": "0.025"}
 #: Name of a row, its preset, and what it changes. "faces" is the share of a step's
 #: reconstructions whose face is known; the others are of sampled embeddings.
 ROWS: dict[str, tuple[str, dict[str, str]]] = {
@@ -30,10 +26,7 @@ ROWS: dict[str, tuple[str, dict[str, str]]] = {
     "no sampled embeddings": ("best", {"faces": "1"}),
     "three quarters of a step sampled, not half": ("best", {"faces": "0.25"}),
     "identity weight 0.5, not 1": ("best", {"identity_cosine": "0.5"}),
-    "identity as in the papers: squared error, weight 0.025": (
-        "best",
-        {"identity_cosine": "0", "identity": "0.025"},
-    ),
+    "identity as in the papers: squared error, weight 0.025": ("best", _PAPERS),
     "no jitter before the recogniser": ("best", {"jitter": "false"}),
     "no mirrored faces": ("best", {"mirror": "false"}),
     "no averaged weights": ("best", {"ema": "0"}),
@@ -44,12 +37,10 @@ ROWS: dict[str, tuple[str, dict[str, str]]] = {
 
 def settings(preset: str, row: dict[str, str], batch: int) -> dict[str, str]:
     """Settings of a row for so many reconstructions a step; none learns on pixels alone."""
-    own = presets.get(preset)
-    row = dict(row)
-    share = float(row.pop("faces", own.batch_size / own.samples))
-    faces = max(2, round(share * batch))
-    common = {"batch_size": str(faces), "sampled": str(batch - faces)}
-    return common | {"pixel_share": "0", "warmup_steps": "30"} | row
+    own, row = presets.get(preset), dict(row)
+    faces = max(2, round(batch * float(row.pop("faces", own.batch_size / own.samples))))
+    common = {"batch_size": str(faces), "sampled": str(batch - faces), "pixel_share": "0"}
+    return common | {"warmup_steps": "30"} | row
 
 
 def last_row(path: Path) -> dict[str, str]:
@@ -67,65 +58,77 @@ def judge(decoder: Path, dataset: FaceDataset) -> float:
     return float(((found * leaked).sum(axis=1) / norms).mean())
 
 
-def table(results: dict[str, dict[str, str]]) -> str:
+def table(rows: dict[str, dict[str, str]]) -> str:
     """Draw the rows as Markdown."""
     columns = {
         "val/cosine": "cosine, held-out faces",
-        "val/sampled": "cosine, sampled embeddings",
+        "val/sampled": "cosine, sampled",
         "judge": "cosine, held-out faces of the judge",
         "val/ssim": "SSIM",
     }
-    shown = {key: title for key, title in columns.items() if key in next(iter(results.values()))}
-    lines = [f"| preset | {' | '.join(shown.values())} |", "|---" * (1 + len(shown)) + "|"]
-    for name, row in results.items():
-        cells = " | ".join(f"{float(row[key]):.3f}" for key in shown)
-        lines.append(f"| {name} | {cells} |")
-    return "\n".join(lines)
+    shown = {key: title for key, title in columns.items() if key in next(iter(rows.values()))}
+    cells = [[name, *(f"{float(row[key]):.3f}" for key in shown)] for name, row in rows.items()]
+    return markdown(["preset", *shown.values()], cells)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Train every row and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", nargs="+", help="folders of `bob bio recon prepare`")
-    parser.add_argument("--output", "-o", type=Path, required=True)
-    parser.add_argument("--judge", nargs="+", help="other folders of `bob bio recon prepare`")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch", type=int, default=16, help="reconstructions a step")
-    parser.add_argument("--width", type=float, default=0.25)
-    parser.add_argument("--start-from", type=Path, help="decoder that every row starts from")
-    parser.add_argument("--device", default="auto")
-    options = parser.parse_args(arguments)
-    dataset = open_datasets(options.data)
-    others = open_datasets(options.judge) if options.judge else None
-    results: dict[str, dict[str, str]] = {}
-    for number, (name, (preset, changes)) in enumerate(ROWS.items()):
-        print(name, flush=True)
-        plan = Plan(
-            preset,
-            presets.get(preset, settings(preset, changes, options.batch)),
-            width=options.width,
-            steps=options.steps,
-            every=options.steps,
-            patience=0,
-            start=options.start_from,
-            device=options.device,
-        )
-        folder = options.output / f"{number:02d}"
-        decoder = folder / DECODER
-        if not _finished(folder / LOG, options.steps):
-            train(dataset, folder, plan)
-        results[name] = last_row(folder / LOG)
-        if others is not None:
-            results[name]["judge"] = str(judge(decoder, others))
-    print(table(results))
-    if others is not None and options.start_from:
-        before = judge(options.start_from, others)
-        print(f"\nThe decoder they start from: {before:.3f} on held-out faces of the judge.")
+def row_of(
+    number: int, name: str, dataset: FaceDataset, output: Path, batch: int, **plan: Any
+) -> tuple[Path, dict[str, str]]:
+    """Train a row unless that is done; return its decoder, and the last row of its log."""
+    preset, changes = ROWS[name]
+    folder, steps = output / f"{number:02d}", plan["steps"]
+    chosen = presets.get(preset, settings(preset, changes, batch))
+    log = folder / LOG
+    if not (log.is_file() and int(last_row(log)["step"]) == steps):
+        train(dataset, folder, Plan(preset, chosen, every=steps, patience=0, **plan))
+    return folder / DECODER, last_row(log)
 
 
-def _finished(log: Path, steps: int) -> bool:
-    return log.is_file() and int(last_row(log)["step"]) == steps
+@click.command()
+@click.argument("data", nargs=-1, required=True)
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True)
+@click.option("--judge", "judges", multiple=True, help="Another folder of prepared faces.")
+@click.option("--steps", type=click.IntRange(1), default=600, show_default=True)
+@click.option("--batch", default=16, show_default=True, help="Reconstructions a step.")
+@click.option("--width", default=0.25, show_default=True)
+@click.option("--start-from", type=click.Path(path_type=Path), help="Decoder of every row's start.")
+@click.option("--device", default="auto", show_default=True)
+def ablation(
+    data: tuple[str, ...],
+    output: Path,
+    judges: tuple[str, ...],
+    steps: int,
+    batch: int,
+    width: float,
+    start_from: Path | None,
+    device: str,
+) -> None:
+    """Train with one part of the preset `best` changed a row, and print what that costs or brings.
+
+    DATA are folders of `bob bio recon prepare`. Rows have the same length, faces and
+    reconstructions a step; the command goes on where it stopped. From nothing, the rows tell what
+    is learnt first; with --start-from, what a part brings later. Printed is what the last
+    validation measured: cosine on held-out faces and on sampled embeddings, SSIM; --judge adds the
+    cosine on the held-out part of other prepared faces.
+
+    \b
+        python -m tests.benchmarks.ablation synthetic-mbf --judge celeba-mbf -o ablation
+    """
+    with told_to_user():
+        dataset = open_datasets(data)
+        others = open_datasets(judges) if judges else None
+        plan = {"width": width, "steps": steps, "start": start_from, "device": device}
+        rows: dict[str, dict[str, str]] = {}
+        for number, name in enumerate(ROWS):
+            click.echo(name, err=True)
+            decoder, rows[name] = row_of(number, name, dataset, output, batch, **plan)
+            if others is not None:
+                rows[name]["judge"] = str(judge(decoder, others))
+        click.echo(table(rows))
+        if others is not None and start_from:
+            before = judge(start_from, others)
+            click.echo(f"\nThe decoder they start from: {before:.3f} on faces of the judge.")
 
 
 if __name__ == "__main__":
-    main()
+    ablation()

@@ -1,18 +1,11 @@
-"""What an attack costs, as ratios measured side by side: ``python -m tests.benchmarks.scale``.
-
-Every figure is the median of rounds in which the compared programs take turns, each in a process
-of its own. ``python -m tests.benchmarks.decoder_speed`` looks at the decoder alone.
-"""
+"""What an attack costs, as ratios measured side by side: ``python -m tests.benchmarks.scale``."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,130 +13,96 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from bob_recon_plugin.common.record import write_json
+from .common import line, table
+from .turns import run, spread
 
-Run = Callable[..., dict[str, float]]
-
-
-def run(job: str, threads: int, **arguments: Any) -> dict[str, float]:
-    """Run a job of :mod:`tests.benchmarks.scale_jobs` in a process of its own."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.scale_jobs", job, json.dumps(arguments)],
-        env={**os.environ, **dict.fromkeys(names, str(threads))},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise click.ClickException(f"{job} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+Run = Callable[..., Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A ratio of two programs, round by round."""
+class Part:
+    """Programs that take turns, and how they compare.
 
-    name: str
-    wanted: str
-    rounds: Sequence[float]
-    told: str
+    `jobs` has the name of each program's job, its threads and its arguments; `value` takes what is
+    compared out of what a job returns; `ratios` are titles with two names of programs.
+    """
 
-    def row(self) -> str:
-        """Return it as a row of the table."""
-        low, high = min(self.rounds), max(self.rounds)
-        value = f"**{median(self.rounds):.2f}** ({low:.2f}-{high:.2f}, {len(self.rounds)} rounds)"
-        return f"| {self.name} | {self.wanted} | {value} | {self.told} |"
+    jobs: Mapping[str, tuple[str, int, Mapping[str, Any]]]
+    value: Callable[[Mapping[str, Any]], float]
+    unit: str
+    ratios: Sequence[tuple[str, str, str]]
+
+    def rows(self, run: Run, rounds: int) -> list[list[str]]:
+        """Run every program once a round; rows of the table."""
+        laps: dict[str, list[float]] = {name: [] for name in self.jobs}
+        for _ in tqdm(range(rounds), desc=self.ratios[0][0], disable=None):
+            for name, (job, threads, arguments) in self.jobs.items():
+                laps[name].append(self.value(run(job, threads, **arguments)))
+        medians = ", ".join(f"{name} {median(values):,.4g}" for name, values in laps.items())
+        rows = []
+        for title, one, other in self.ratios:
+            found = [a / b for a, b in zip(laps[one], laps[other], strict=True)]
+            told = "" if rows else f"{medians} {self.unit}"
+            rows.append([title, f"{spread(found)}, {rounds} rounds", told])
+        return rows
 
 
-def _rate(lap: dict[str, float]) -> float:
-    return lap["images"] / lap["seconds"]
-
-
-def attack(run: Run, lfw: str | None, rounds: int, n: int, threads: int) -> list[Figure]:
+def attack(lfw: str | None, decoder: Path, n: int, threads: int) -> Part:
     """The attack stage against a bare loop, and against Bob's own wrappers."""
-    from .scale_jobs import write_decoder
-
-    with tempfile.TemporaryDirectory() as folder:
-        decoder = str(write_decoder(Path(folder) / "full-width.safetensors"))
-        laps: dict[str, list[float]] = {"ours": [], "bare": [], "tuned": [], "stock": []}
-        for _ in tqdm(range(rounds), desc="attack stage", disable=None):
-            laps["ours"].append(_rate(run("ours", threads, decoder=decoder, n=n, lfw=lfw)))
-            for name in ("bare", "tuned"):
-                took = run("bare", threads, decoder=decoder, n=n, tuned=name == "tuned")
-                laps[name].append(_rate(took))
-            some = max(n // 5, 10)
-            laps["stock"].append(_rate(run("stock", threads, decoder=decoder, n=some, lfw=lfw)))
-    told = ", ".join(f"{name} {median(rates):.1f}" for name, rates in laps.items())
+    common = {"decoder": str(decoder), "n": n}
+    some = {**common, "n": max(n // 5, 10), "lfw": lfw}
+    jobs = {
+        "ours": ("ours", threads, {**common, "lfw": lfw}),
+        "bare": ("bare", threads, {**common, "tuned": False}),
+        "tuned": ("bare", threads, {**common, "tuned": True}),
+        "stock": ("stock", threads, some),
+    }
     what = f"attack stage, {n:,} templates, full-width DSCasConv, {threads} threads"
-    told += " faces/s"
-    return [
-        Figure(f"{what}: of a bare loop", ">= 0.9", _ratios(laps, "ours", "bare"), told),
-        Figure("the same: of a bare loop tuned like it", "", _ratios(laps, "ours", "tuned"), ""),
-        Figure("the same: times Bob's own wrappers", ">= 3", _ratios(laps, "ours", "stock"), ""),
+    ratios = [
+        (f"{what}: of a bare loop", "ours", "bare"),
+        ("the same: of a bare loop tuned like it", "ours", "tuned"),
+        ("the same: times Bob's own wrappers", "ours", "stock"),
     ]
+    return Part(jobs, lambda lap: lap["images"] / lap["seconds"], "faces/s", ratios)
 
 
-def _ratios(laps: dict[str, list[float]], one: str, other: str) -> list[float]:
-    return [a / b for a, b in zip(laps[one], laps[other], strict=True)]
-
-
-def command(run: Run, lfw: str | None, rounds: int, threads: int) -> list[Figure]:
+def command(lfw: str | None, threads: int) -> Part:
     """The whole command with both attacks against Bob's bona fide part alone."""
-    laps: dict[str, list[float]] = {"ours": [], "stock": []}
-    for _ in tqdm(range(rounds), desc="whole command", disable=None):
-        for name in laps:
-            took = run("command", threads, lfw=lfw, attacked=name == "ours")
-            laps[name].append(took["seconds"])
-    told = ", ".join(f"{name} {median(seconds):.0f} s" for name, seconds in laps.items())
-    name = "whole command with both attacks: time over that of Bob's bona fide part alone"
-    return [Figure(name, "<= 1", _ratios(laps, "ours", "stock"), told)]
+    jobs = {
+        name: ("command", threads, {"lfw": lfw, "attacked": name == "ours"})
+        for name in ("ours", "stock")
+    }
+    told = "whole command with both attacks: time over that of Bob's bona fide part alone"
+    return Part(jobs, lambda lap: lap["seconds"], "s", [(told, "ours", "stock")])
 
 
-def workers(run: Run, lfw: str | None, rounds: int, n: int) -> list[Figure]:
+def workers(lfw: str | None, n: int) -> Part:
     """One worker of one thread against two: on one core against two, and as they come.
 
     As they come, one worker leaves the other core to the client, the scheduler, and the threads
     that read and write files.
     """
     plans = {"one": (1, 1), "two": (2, 2), "one, on all cores": (1, None)}
-    laps: dict[str, list[float]] = {name: [] for name in plans}
-    for _ in tqdm(range(rounds), desc="workers", disable=None):
-        for name, (count, cores) in plans.items():
-            took = run("workers", 1, lfw=lfw, count=count, n=n, cores=cores)
-            laps[name].append(took["seconds"])
-    told = ", ".join(f"{name} {median(seconds):.0f} s" for name, seconds in laps.items())
+    jobs = {
+        name: ("workers", 1, {"lfw": lfw, "n": n, "count": count, "cores": cores})
+        for name, (count, cores) in plans.items()
+    }
     what = f"local Dask, {n} references and {n} probes: one worker on one core over two on two"
-    return [
-        Figure(what, ">= 1.7", _ratios(laps, "one", "two"), told),
-        Figure(
-            "the same: one worker on all cores over two",
-            "",
-            _ratios(laps, "one, on all cores", "two"),
-            "",
-        ),
-    ]
+    every = "the same: one worker on all cores over two"
+    ratios = [(what, "one", "two"), (every, "one, on all cores", "two")]
+    return Part(jobs, lambda lap: lap["seconds"], "s", ratios)
 
 
-def memory(run: Run, few: int, many: int) -> list[Figure]:
-    """Peak memory of the client for few and for many probes; bytes of the graph."""
-    figures = []
+def memory(run: Run, few: int, many: int) -> list[list[str]]:
+    """Rows of the peak memory of the client, for many probes over few, and bytes of the graph."""
+    rows = []
     for dask, where in ((False, "without Dask"), (True, "with Dask, its scheduler included")):
-        laps = [run("memory", 1, probes=probes, dask=dask) for probes in (few, many)]
-        told = ", ".join(
-            f"{probes:,} probes: {lap['peak_mb']:.0f} MB, {lap['seconds']:.0f} s"
-            for probes, lap in zip((few, many), laps, strict=True)
-        )
-        if dask:
-            told += f"; graph {laps[1]['graph_mb']:.1f} MB (wanted < 50)"
-        ratio = laps[1]["peak_mb"] / laps[0]["peak_mb"]
-        figures.append(Figure(f"peak memory of the client, {where}", "<= 1.3", [ratio], told))
-    return figures
-
-
-def table(figures: Sequence[Figure]) -> str:
-    """Draw the figures as Markdown."""
-    lines = ["| what | wanted | ratio | measured |", "|---|---|---|---|"]
-    return "\n".join([*lines, *(figure.row() for figure in figures)])
+        laps = {n: run("memory", 1, probes=n, dask=dask) for n in (few, many)}
+        told = ", ".join(f"{n:,} probes: {lap['peak_mb']:.0f} MB" for n, lap in laps.items())
+        told += f"; graph {laps[many]['graph_mb']:.1f} MB" if dask else ""
+        ratio = laps[many]["peak_mb"] / laps[few]["peak_mb"]
+        rows.append([f"peak memory of the client, {where}", f"{ratio:.2f}, 1 round", told])
+    return rows
 
 
 PARTS = ("attack", "command", "workers", "memory")
@@ -151,41 +110,42 @@ PARTS = ("attack", "command", "workers", "memory")
 
 @click.command()
 @click.option("--lfw", type=click.Path(exists=True), help="LFW, aligned; default: the demo faces.")
-@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Default: all.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=PARTS)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--templates", type=click.IntRange(10), default=1000, show_default=True)
-@click.option("--probes", type=click.IntRange(2000), default=100_000, show_default=True)
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Every round.")
+@click.option("--probes", type=click.IntRange(10_000), default=100_000, show_default=True)
 def scale(
-    lfw: str | None,
-    parts: tuple[str, ...],
-    rounds: int,
-    threads: int,
-    templates: int,
-    probes: int,
-    json_path: Path | None,
+    lfw: str | None, parts: Sequence[str], rounds: int, threads: int, templates: int, probes: int
 ) -> None:
-    """Measure the attack against bare networks and stock Bob, and its memory.
+    """Measure the attack against bare networks and stock Bob, its workers, and its memory.
+
+    Every figure is the median and the range of rounds in which the compared programs take turns,
+    each in a process of its own. `python -m tests.benchmarks.decoder_speed` looks at the decoder
+    alone.
 
     \b
     Everything, on LFW (an hour on two cores), or one part on the demo faces:
         python -m tests.benchmarks.scale --lfw LFW
         python -m tests.benchmarks.scale --part attack --templates 200 --rounds 3
     """
+    from .scale_jobs import write_decoder
+
     lfw = None if lfw is None else str(Path(lfw).absolute())
-    made: dict[str, Callable[[], list[Figure]]] = {
-        "attack": lambda: attack(run, lfw, rounds, templates, threads),
-        "command": lambda: command(run, lfw, rounds, threads),
-        "workers": lambda: workers(run, lfw, rounds, templates // 2),
-        "memory": lambda: memory(run, probes // 10, probes),
-    }
-    figures: list[Figure] = []
-    for part in parts or PARTS:
-        figures += made[part]()
-        if json_path is not None:
-            write_json(json_path, [vars(figure) for figure in figures])
-    click.echo(table(figures))
+    job = partial(run, "scale_jobs")
+    with tempfile.TemporaryDirectory() as folder:
+        decoder = write_decoder(Path(folder, "full-width.safetensors"))
+        made: dict[str, Callable[[], list[list[str]]]] = {
+            "attack": lambda: attack(lfw, decoder, templates, threads).rows(job, rounds),
+            "command": lambda: command(lfw, threads).rows(job, rounds),
+            "workers": lambda: workers(lfw, templates // 2).rows(job, rounds),
+            "memory": lambda: memory(job, probes // 10, probes),
+        }
+        rows = []
+        for part in parts:
+            rows += made[part]()
+            click.echo(line(rows[-1]), err=True)
+    click.echo(table(["what", "ratio", "measured"], rows))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""One measured run a process: what `tests.benchmarks.scale` compares.
+"""One measured run a process: what `tests.benchmarks.scale` compares, and the report of many rows.
 
-Each function is run as ``python -m tests.benchmarks.scale_jobs NAME ARGUMENTS-AS-JSON`` and prints
-a JSON object as its last line.
+``python -m tests.benchmarks.scale_jobs NAME ARGUMENTS-AS-JSON`` prints a JSON object last.
 """
 
 from __future__ import annotations
@@ -9,33 +8,29 @@ from __future__ import annotations
 import copy
 import json
 import os
-import sys
 import tempfile
 import time
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .report_scale import peak_kb
+from .common import database_of
+from .turns import peak_kb, serve
 
 NAME = "arcface-mbf"
+_PEOPLE = 1000
 
 
 # -- what is attacked ---------------------------------------------------------
 
 
 class Some:
-    """The first references of a database, again and again under new names if need be.
+    """So many references and probes of a database, under new names where it has fewer.
 
-    Parameters
-    ----------
-    database : Bob database
-        Of one image a set.
-    references, probes : int
-        How many sets of each; a probe lists its own subject's reference and another one.
+    A probe lists its own subject's reference and another one.
     """
 
     def __init__(self, database: Any, references: int, probes: int):
@@ -51,10 +46,8 @@ class Some:
     def probes(self, group: str = "dev") -> list[Any]:
         owned = {str(r.subject_id): str(r.template_id) for r in self.references(group)}
         names = list(owned)
-        sets = _repeated(
-            [p for p in self._database.probes(group=group) if str(p.subject_id) in owned],
-            self._n[1],
-        )
+        known = [p for p in self._database.probes(group=group) if str(p.subject_id) in owned]
+        sets = _repeated(known, self._n[1])
         for probe in sets:
             own = str(probe.subject_id)
             another = names[(names.index(own) + 1) % len(names)]
@@ -79,14 +72,8 @@ def _repeated(sets: list[Any], n: int) -> list[Any]:
     return chosen
 
 
-def faces(lfw: str | None) -> Any:
-    """LFW in a folder, or the demo faces."""
-    from bob_recon_plugin.database import DemoDatabase, LFWDatabase
-    from bob_recon_plugin.images import INSIGHTFACE_EYES
-
-    if lfw is None:
-        return DemoDatabase()
-    return LFWDatabase(original_directory=lfw, fixed_positions=INSIGHTFACE_EYES)
+def _faces(lfw: str | None) -> Any:
+    return database_of("lfw" if lfw else "demo", lfw)
 
 
 def write_decoder(path: Path, width: float = 1.0) -> Path:
@@ -98,32 +85,9 @@ def write_decoder(path: Path, width: float = 1.0) -> Path:
 
     torch.manual_seed(0)
     about = recognizers.get(NAME)
-    card = ModelCard(
-        recognizer=about.name,
-        recognizer_sha256=about.sha256,
-        embedding_size=about.embedding_size,
-        positions=dict(about.cropped_positions),
-    )
-    return save(path, DSCasConv(about.embedding_size, width), card)
-
-
-def _execute(pipeline: Any, database: Any, output: str, client: Any = None, **more: Any) -> None:
-    from bob.bio.base.pipelines import execute_pipeline_simple
-
-    options = {
-        "dask_client": client,
-        "groups": ["dev"],
-        "write_metadata_scores": True,
-        "checkpoint": True,
-        "dask_n_partitions": None,
-        "dask_partition_size": None,
-        "dask_n_workers": None,
-    }
-    execute_pipeline_simple(pipeline=pipeline, database=database, output=output, **(options | more))
-
-
-def _effort(output: str) -> dict[str, Any]:
-    return json.loads(Path(output, "summary-dev.json").read_text())["effort"]
+    positions, size = dict(about.cropped_positions), about.embedding_size
+    card = ModelCard(NAME, size, recognizer_sha256=about.sha256, positions=positions)
+    return save(path, DSCasConv(size, width), card)
 
 
 def _system(database: Any) -> Any:
@@ -132,14 +96,10 @@ def _system(database: Any) -> Any:
     return bob_pipeline(NAME, database.annotation_type, database.fixed_positions)
 
 
-def _attacked(database: Any, decoder: str, **options: Any) -> Any:
-    from bob_recon_plugin.attack.options import AttackOptions
-    from bob_recon_plugin.attack.pipeline import AttackPipeline
-    from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
+def _attacked(database: Any, **options: Any) -> Any:
+    from bob_recon_plugin.attack.chain import attack
 
-    return AttackPipeline(
-        _system(database), FaceReconstructor(decoder, NAME), AttackOptions(**options)
-    )
+    return attack({"pipeline": _system(database), "database": database, **options})
 
 
 # -- the attack alone ---------------------------------------------------------
@@ -171,10 +131,12 @@ def bare(decoder: str, n: int, tuned: bool) -> dict[str, float]:
 
 def ours(decoder: str, n: int, lfw: str | None) -> dict[str, float]:
     """The attack stage of `bob bio pipeline simple ... recon`: all that it does to n templates."""
-    database = Some(faces(lfw), n, 2)
+    from tests import toy
+
+    database = Some(_faces(lfw), n, 2)
     with tempfile.TemporaryDirectory() as output:
-        _execute(_attacked(database, decoder, attacks=("type1",)), database, output)
-        return _effort(output)["attack"]
+        toy.execute(_attacked(database, decoder=decoder, attacks=("type1",)), output, database)
+        return json.loads(Path(output, "summary-dev.json").read_text())["effort"]["attack"]
 
 
 class OneByOne(TransformerMixin, BaseEstimator):
@@ -213,16 +175,12 @@ def stock(decoder: str, n: int, lfw: str | None) -> dict[str, float]:
 
     from bob_recon_plugin.decoders import read_card
 
-    database = faces(lfw)
-    system = _system(database)
+    system = _system(_faces(lfw))
     cropper, embedding = (step for _, step in system.transformer.steps)
     cropper.estimator.fixed_positions = None
     cropper.transform_extra_arguments = (("annotations", "annotations"),)
-    steps = [
-        ("invert", wrap(["sample"], OneByOne(decoder))),
-        ("cropper", cropper),
-        ("embedding", embedding),
-    ]
+    invert = wrap(["sample"], OneByOne(decoder))
+    steps = [("invert", invert), ("cropper", cropper), ("embedding", embedding)]
     eyes = {**read_card(decoder).positions, "topleft": (0, 0), "bottomright": (112, 112)}
     leaked = np.random.default_rng(0).normal(0, 0.9, (n, 512)).astype(np.float32)
     probes = [
@@ -238,22 +196,19 @@ def stock(decoder: str, n: int, lfw: str | None) -> dict[str, float]:
         return {"images": n - 2, "seconds": time.perf_counter() - started}
 
 
-# -- the whole command --------------------------------------------------------
+# -- the whole command, and its workers ---------------------------------------
 
 
 def command(lfw: str | None, attacked: bool) -> dict[str, float]:
     """`bob bio pipeline simple`: bona fide alone as Bob does it, or with both attacks."""
-    from bob_recon_plugin.attack.chain import shipped_decoder
+    from tests import toy
 
     started = time.perf_counter()
-    database = faces(lfw)
-    pipeline = _attacked(database, str(shipped_decoder())) if attacked else _system(database)
+    database = _faces(lfw)
+    pipeline = _attacked(database) if attacked else _system(database)
     with tempfile.TemporaryDirectory() as output:
-        _execute(pipeline, database, output)
+        toy.execute(pipeline, output, database)
     return {"seconds": time.perf_counter() - started}
-
-
-# -- workers ------------------------------------------------------------------
 
 
 def workers(lfw: str | None, count: int, n: int, cores: int | None) -> dict[str, float]:
@@ -261,8 +216,8 @@ def workers(lfw: str | None, count: int, n: int, cores: int | None) -> dict[str,
 
     ``cores`` is how many the workers, their scheduler and the client share; None: all.
     """
-    from bob_recon_plugin.attack.chain import shipped_decoder
     from bob_recon_plugin.clients import local
+    from tests import toy
 
     if cores is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
@@ -270,27 +225,29 @@ def workers(lfw: str | None, count: int, n: int, cores: int | None) -> dict[str,
     try:
         client.wait_for_workers(count, timeout=300)
         # a long run starts once: every worker imports and loads before the clock does
-        client.run(partial(_warm, str(shipped_decoder())))
-        database = Some(faces(lfw), n, n)
-        pipeline = _attacked(database, str(shipped_decoder()), part_size=64)
+        client.run(_warm)
+        database = Some(_faces(lfw), n, n)
+        pipeline = _attacked(database, part_size=64)
         with tempfile.TemporaryDirectory() as output:
             started = time.perf_counter()
-            _execute(pipeline, database, output, client, dask_partition_size=64)
+            more = {"dask_n_partitions": None, "dask_partition_size": 64}
+            toy.execute(pipeline, output, database, client, **more)
             return {"seconds": time.perf_counter() - started}
     finally:
         client.close()
         client.cluster.close()
 
 
-def _warm(decoder: str) -> None:
+def _warm() -> None:
+    from bob_recon_plugin.attack.chain import shipped_decoder
     from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
     from bob_recon_plugin.recognizers import RecognizerTransformer
 
-    found = FaceReconstructor(decoder, NAME).transform(np.zeros((2, 512)))
+    found = FaceReconstructor(shipped_decoder(), NAME).transform(np.ones((2, 512)))
     RecognizerTransformer(NAME).transform(found)
 
 
-# -- memory -------------------------------------------------------------------
+# -- memory, and many rows ----------------------------------------------------
 
 
 def memory(probes: int, dask: bool) -> dict[str, float]:
@@ -298,18 +255,16 @@ def memory(probes: int, dask: bool) -> dict[str, float]:
     from bob_recon_plugin.clients import local
     from tests import toy
 
-    people = 1000
-    database = toy.ToyDatabase(people, probes // people, score_all_vs_all=False)
+    database = toy.ToyDatabase(_PEOPLE, probes // _PEOPLE, score_all_vs_all=False)
     client = local(2) if dask else None
     sizes: list[int] = []
     with tempfile.TemporaryDirectory() as output:
-        decoder = str(toy.decoder(Path(output, "toy.safetensors")))
-        pipeline = toy.attack(decoder, keep_faces=False)
+        pipeline = toy.attack(toy.decoder(Path(output, "toy.safetensors")), keep_faces=False)
         try:
             if client is not None:
                 _weigh(client, sizes)
             started = time.perf_counter()
-            _execute(pipeline, database, output, client)
+            toy.execute(pipeline, output, database, client, dask_n_partitions=None)
         finally:
             if client is not None:
                 client.close()
@@ -338,6 +293,37 @@ def _weigh(client: Any, sizes: list[int]) -> None:
     client._graph_to_futures = weighed
 
 
+def report(rows: int) -> dict[str, float]:
+    """`bob bio recon report` on many rows: 1,000 people, 2 % of each attack."""
+    with tempfile.TemporaryDirectory() as folder:
+        scores = Path(folder, "scores-dev.csv")
+        _write_scores(scores, rows)
+        start, cpu = time.perf_counter(), time.process_time()
+        from bob_recon_plugin.report.build import Options, write_report
+
+        write_report([scores], Path(folder, "report.html"), Options())
+        return {
+            "seconds": time.perf_counter() - start,
+            "processor_seconds": time.process_time() - cpu,
+            "peak_gb": peak_kb() / 2**20,
+        }
+
+
+def _write_scores(path: Path, rows: int) -> None:
+    draw, attacks = np.random.default_rng(0), rows // 50
+    columns = "template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score"
+    with path.open("w") as stream:
+        stream.write(f"probe_{columns},probe_attack_type\n")
+        for n in range(rows - 2 * attacks):
+            probe, target = (f"s{i:04d}" for i in divmod(n % _PEOPLE**2, _PEOPLE))
+            score = draw.normal(0.7 if probe == target else 0.0, 0.12)
+            stream.write(f"{probe}/{n},{probe},{target}/0,{target},{score:.6f},\n")
+        for kind, mean in (("type1", 0.5), ("type2", 0.4)):
+            for n in range(attacks):
+                name, score = f"s{n % _PEOPLE:04d}", draw.normal(mean, 0.12)
+                stream.write(f"{kind}/{name}/{n},{name},{name}/0,{name},{score:.6f},{kind}\n")
+
+
 if __name__ == "__main__":
-    name, arguments = sys.argv[1:]
-    print(json.dumps(globals()[name](**json.loads(arguments))))
+    jobs = (bare, ours, stock, command, workers, memory, report)
+    serve({job.__name__: job for job in jobs})

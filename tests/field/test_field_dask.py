@@ -11,16 +11,13 @@ from pathlib import Path
 
 import dask
 import pytest
-from bob.bio.base.pipelines import execute_pipeline_simple
 from distributed import Client, LocalCluster
 
 from bob_recon_plugin import clients
-from bob_recon_plugin.attack.pipeline import AttackPipeline
 from bob_recon_plugin.clients import window
 from bob_recon_plugin.common.validation import InputError
-from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from tests import toy
-from tests.test_faults import cluster, connected, finished, once, rows, same  # noqa: F401
+from tests.clusters import connected, finished, once, same
 
 PEOPLE, PART = 30, 2  # 15 parts of each kind, on two workers
 PATIENCE = 150  # seconds after which a run counts as one that hangs
@@ -35,23 +32,17 @@ def decoder(tmp_path_factory) -> Path:
 def undisturbed(decoder, tmp_path_factory) -> list[dict[str, str]]:
     output = tmp_path_factory.mktemp("undisturbed")
     run(decoder, output)
-    return rows(output)
+    return toy.rows(output / "scores-dev.csv")
 
 
 def run(decoder: Path, output: Path, client: Client | None = None, pause: float = 0) -> None:
     """Run as Bob's command does, with parts of two images; closes a client that hangs."""
-    pipeline = AttackPipeline(
-        toy.system(toy.SlowRecognizer(pause=pause)), FaceReconstructor(str(decoder)), part_size=PART
-    )
+    pipeline = toy.attack(decoder, toy.SlowRecognizer(pause=pause), part_size=PART)
     pipeline.identity["system"] = "the slow one or the fast one"
     end = time.monotonic() + PATIENCE
     with once(lambda: client is not None and time.monotonic() > end, lambda: client.close()):
-        execute_pipeline_simple(
-            pipeline=pipeline, database=toy.ToyDatabase(PEOPLE, 1), output=str(output),
-            dask_client=client, groups=["dev"], write_metadata_scores=True, checkpoint=True,
-            dask_n_partitions=None, dask_partition_size=PART if client else None,
-            dask_n_workers=None,
-        )  # fmt: skip
+        parts = {"dask_n_partitions": None, "dask_partition_size": PART if client else None}
+        toy.execute(pipeline, output, toy.ToyDatabase(PEOPLE, 1), client, **parts)
 
 
 @contextmanager
@@ -84,7 +75,7 @@ def kill_each(client: Client) -> None:
 def test_workers_that_die_while_many_parts_wait(decoder, tmp_path, undisturbed, start):
     with start() as client, once(lambda: finished(tmp_path) >= 3, lambda: kill_each(client)):
         run(decoder, tmp_path, client, pause=0.1)
-    same(rows(tmp_path), undisturbed)
+    same(toy.rows(tmp_path / "scores-dev.csv"), undisturbed)
 
 
 @pytest.mark.slow
@@ -92,13 +83,13 @@ def test_a_worker_of_the_users_own_scheduler_dies_while_many_parts_wait(
     decoder,
     tmp_path,
     undisturbed,
-    cluster,  # noqa: F811
+    cluster,
 ):
     _, (first, _), about = cluster
     out = tmp_path / "out"
     with connected(about, 2) as client, once(lambda: finished(out) >= 3, first.kill):
         run(decoder, out, client, pause=0.1)
-    same(rows(out), undisturbed)
+    same(toy.rows(out / "scores-dev.csv"), undisturbed)
 
 
 @pytest.mark.slow
@@ -106,7 +97,7 @@ def test_a_run_whose_workers_are_all_gone_ends_and_goes_on(
     decoder,
     tmp_path,
     undisturbed,
-    cluster,  # noqa: F811
+    cluster,
     monkeypatch,
     capfd,
 ):
@@ -129,7 +120,7 @@ def test_a_run_whose_workers_are_all_gone_ends_and_goes_on(
     assert "Note: no worker has been there for" in (said := capfd.readouterr().err)
     assert "The run ends when none comes back within 4 s" in said
     run(decoder, out)
-    same(rows(out), undisturbed)
+    same(toy.rows(out / "scores-dev.csv"), undisturbed)
 
 
 def hands_over(client: Client, function: Callable[..., object]) -> list[object]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bob.bio.base.algorithm import Distance
-from bob.bio.base.pipelines import BioAlgorithm, PipelineSimple, execute_pipeline_simple
+from bob.bio.base.pipelines import BioAlgorithm, PipelineSimple
 from bob.bio.face.utils import embedding_transformer
 from PIL import Image
 
@@ -90,11 +90,8 @@ def system(algorithm=None) -> PipelineSimple:
 def run(decoder, database, output: Path, client=None, algorithm=None, force=False, **options):
     """Attack as Bob's command does; return the rows of the score file."""
     pipeline = toy.attack(decoder, pipeline=system(algorithm), part_size=5, **options)
-    execute_pipeline_simple(
-        pipeline=pipeline, database=database, output=str(output), dask_client=client,
-        groups=["dev"], write_metadata_scores=True, checkpoint=True, dask_n_partitions=None,
-        dask_partition_size=5 if client else None, dask_n_workers=None, force=force,
-    )  # fmt: skip
+    parts = {"dask_n_partitions": None, "dask_partition_size": 5 if client else None}
+    toy.execute(pipeline, output, database, client, force=force, **parts)
     return read(output / "scores-dev.csv")
 
 
@@ -214,11 +211,7 @@ def test_a_system_that_refuses_every_image_is_at_fault_itself(decoder, folder, t
     pipeline = toy.attack(decoder, pipeline=broken)
     pipeline.transformer.steps[0][1].estimator.color_channel = "infrared"
     with pytest.raises(ValueError, match="infrared"):
-        execute_pipeline_simple(
-            pipeline=pipeline, database=FolderDatabase(folder), output=str(tmp_path / "out"),
-            dask_client=None, groups=["dev"], write_metadata_scores=True, checkpoint=False,
-            dask_n_partitions=None, dask_partition_size=None, dask_n_workers=None,
-        )  # fmt: skip
+        toy.execute(pipeline, tmp_path / "out", FolderDatabase(folder), checkpoint=False)
 
 
 def test_no_eyes_at_all_is_told_before_any_work(decoder, folder, tmp_path):

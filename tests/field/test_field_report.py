@@ -24,8 +24,7 @@ from bob_recon_plugin.protection import InvertProtection, ProtectedComparison, Q
 from bob_recon_plugin.recognizers import get
 from bob_recon_plugin.report.build import Options, write_report
 from tests import toy
-from tests.test_pipeline import attacked, run
-from tests.test_report import Page
+from tests.pages import Page
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +45,10 @@ def faces(folder: Path) -> dict[str, np.ndarray]:
 def test_faces_wanted_later_are_drawn_from_the_checkpoints(
     checkpoint: Path, tmp_path: Path, client: str | None
 ) -> None:
-    run(attacked(checkpoint), tmp_path / "kept")
-    run(attacked(checkpoint, keep_faces=False), tmp_path / "later")
+    toy.run(toy.attack(checkpoint), tmp_path / "kept")
+    toy.run(toy.attack(checkpoint, keep_faces=False), tmp_path / "later")
     scores = (tmp_path / "later/scores-dev.csv").read_bytes()
-    run(attacked(checkpoint), tmp_path / "later", client=client)
+    toy.run(toy.attack(checkpoint), tmp_path / "later", client=client)
     assert (tmp_path / "later/scores-dev.csv").read_bytes() == scores
     first, later = faces(tmp_path / "kept"), faces(tmp_path / "later")
     assert len(first) == 24
@@ -61,12 +60,12 @@ def test_faces_wanted_later_are_drawn_from_the_checkpoints(
 
 
 def test_faces_that_were_deleted_are_drawn_again(checkpoint: Path, tmp_path: Path) -> None:
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     first = faces(tmp_path)
     (tmp_path / "faces/type2/p3/2.png").unlink()
     shutil.rmtree(tmp_path / "faces/type1")
     parts = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.h5")}
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     again = faces(tmp_path)
     assert first.keys() == again.keys()
     np.testing.assert_array_equal(again["type2/p3/2.png"], first["type2/p3/2.png"])
@@ -81,7 +80,7 @@ def test_no_picture_ends_a_run_whose_scores_are_written(
     caplog: pytest.LogCaptureFixture,
     broken: str,
 ) -> None:
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     sheet = tmp_path / "contact-sheet-dev.png"
     sheet.unlink()
     if broken == "a face":
@@ -89,7 +88,7 @@ def test_no_picture_ends_a_run_whose_scores_are_written(
     else:
         sheet.mkdir()  # nothing can be written there
     capsys.readouterr()
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     assert (tmp_path / "summary-dev.json").is_file()
     told = [r.getMessage() for r in caplog.records if "contact sheet" in r.getMessage()]
     assert len(told) == 1
@@ -140,7 +139,7 @@ def test_the_protection_told_is_that_of_the_templates_that_leaked(
         checkpoint, reconstructor=reconstructor, inverted=protected(scheme),
         leak=(undo, PartialLeak(0.75)),
     )  # fmt: skip
-    run(behind, tmp_path / "leaked")
+    toy.run(behind, tmp_path / "leaked")
     text = page_of(tmp_path / "leaked").text
     assert "without protection" not in text
     leaked = "The leaked templates are those of ProtectedComparison(scheme=QuantisedEmbedding("
@@ -151,7 +150,7 @@ def test_the_protection_told_is_that_of_the_templates_that_leaked(
     assert "with two keys" not in text
 
     before = AttackPipeline(protected(scheme), reconstructor, inverted=toy.system())
-    run(before, tmp_path / "attacked")
+    toy.run(before, tmp_path / "attacked")
     text = page_of(tmp_path / "attacked").text
     assert "The leaked templates are plain embeddings, without protection." in text
     assert "templates of one person with two keys were not compared" in text
@@ -161,10 +160,10 @@ def test_everything_that_decided_a_result_is_told(checkpoint: Path, tmp_path: Pa
     file = tmp_path / "adapter.safetensors"
     card = AdapterCard("net-s", "net-t", "5" * 64, None, toy.SIZE, toy.SIZE, 9, 1.0, 0.5)
     save(file, np.eye(toy.SIZE), np.zeros(toy.SIZE), card)
-    pipeline = attacked(checkpoint, toy.ToyRecognizer(2), leak=(Adapter(str(file)),),
+    pipeline = toy.attack(checkpoint, toy.ToyRecognizer(2), leak=(Adapter(str(file)),),
                         inverted=toy.system(), reentry="camera", attacks=("type2",))  # fmt: skip
     folder = tmp_path / "run"
-    run(pipeline, folder)
+    toy.run(pipeline, folder)
     record = json.loads((folder / "recon-run.json").read_text())
     record["identity"]["refinement"] = {"class": "RefinedReconstructor", "steps": "20"}
     record["identity"]["decoder"]["portraits"] = True
@@ -251,7 +250,7 @@ class Unaligned(toy.ToyDatabase):
 
 def test_images_that_are_not_aligned_enter_no_measure(checkpoint: Path, tmp_path: Path) -> None:
     database = Unaligned(2)
-    run(attacked(checkpoint), tmp_path, database)
+    toy.run(toy.attack(checkpoint), tmp_path, database)
     page = page_of(tmp_path, originals=database, quality=9, recognizer="arcface-mbf")
     (caption,) = [t for t in page.words if "reconstructions compared with" in t]
     assert caption.startswith("4 reconstructions compared with the original images of Unaligned")
@@ -273,13 +272,13 @@ def test_images_that_are_not_aligned_enter_no_measure(checkpoint: Path, tmp_path
 
 
 def test_without_any_aligned_image_nothing_is_measured(checkpoint: Path, tmp_path: Path) -> None:
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     text = page_of(tmp_path, originals=Unaligned(6), quality=9).text
     assert "Not measured: 6 are left out because their images could not be aligned." in text
 
 
 def test_a_face_that_cannot_be_read_is_told_on_the_page(checkpoint: Path, tmp_path: Path) -> None:
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     (tmp_path / "faces/type1/p0/0.png").write_bytes(b"no picture")
     (tmp_path / "faces/type1/p1/0.png").unlink()
     text = page_of(tmp_path).text
@@ -288,6 +287,6 @@ def test_a_face_that_cannot_be_read_is_told_on_the_page(checkpoint: Path, tmp_pa
 
 
 def test_no_bootstrap_is_described_where_none_was_drawn(checkpoint: Path, tmp_path: Path) -> None:
-    run(attacked(checkpoint), tmp_path)
+    toy.run(toy.attack(checkpoint), tmp_path)
     assert "The bootstrap draws" not in page_of(tmp_path).text
     assert "draws people, not comparisons, 20 times" in page_of(tmp_path, replicates=20).text
