@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -198,7 +199,7 @@ def test_names_of_resources_exist():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         named = set(re.findall(r"`(recon-[a-z0-9-]+|[a-z]+-mbf|edgeface-s|sface)`", text))
-        assert named - {"recon-run"} <= known, page.name
+        assert named <= known, page.name
     ours = {e.name for e in entry_points(group="bob.bio.config") if "bob_recon" in e.value}
     assert all(
         any(f"`{resource}`" in page.read_text(encoding="utf-8") for page in PAGES)
@@ -215,6 +216,18 @@ def test_programs_of_the_repository_exist():
     assert named
     missing = [module for module in named if find_spec(module) is None]
     assert missing == []
+
+
+ROOMS = "|".join(p.name for p in (ROOT / "bob_recon_plugin").iterdir() if p.is_dir())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_names_of_modules_and_functions_exist(page):
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(rf"[`~](?:bob_recon_plugin\.)?((?:{ROOMS})\.[\w.]+\w)[`(:]", text)
+    for dotted in named:
+        if not dotted.endswith((".md", ".py")):
+            assert pkgutil.resolve_name(f"bob_recon_plugin.{dotted}") is not None
 
 
 def _anchors(page: Path) -> set[str]:
