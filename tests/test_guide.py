@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from bob_recon_plugin.cli import recon
 
@@ -258,6 +259,14 @@ def test_the_test_command_is_the_one_that_ci_runs():
     assert len(re.findall(r"^pip install -e .*pytest.*$", text, re.MULTILINE)) == 1
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert r"s/^\(pip install -e .*pytest.*\)$/\1/p" in script
+
+
+def test_help_names_the_guide():
+    done = CliRunner().invoke(recon, ["--help"])
+    named = re.search(r"Guide: (\S+)", done.output)
+    assert named is not None
+    assert Path(named[1]) == GUIDE / "index.md"
+    assert "iresnet" not in done.output
 
 
 def test_every_page_is_in_the_index():
