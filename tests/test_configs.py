@@ -1,11 +1,10 @@
-"""Every resource loads by its name and by its path, and README names only what exists."""
+"""Every resource loads by its name and by its path."""
 
 from __future__ import annotations
 
 import re
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from pathlib import Path
 
 import click
 import pytest
@@ -13,7 +12,6 @@ from clapper.config import load
 
 from bob_recon_plugin.recognizers import identify
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 GROUPS = ("bob.bio.config", "bob.bio.pipeline", "bob.bio.database")
 OURS = {
     group: {e.name: e.value for e in entry_points(group=group) if "bob_recon_plugin" in e.value}
@@ -125,28 +123,3 @@ def test_names_in_other_groups_point_to_the_same_files(group):
         assert find_spec(module) is not None
         if name in OURS["bob.bio.config"] and name != "recon-demo":
             assert OURS["bob.bio.config"][name] == module
-
-
-def test_readme_names_what_exists():
-    names = set(re.findall(r"`(recon-[a-z0-9-]+|[a-z]+-mbf|edgeface-s|sface)`", README))
-    clients = {e.name for e in entry_points(group="dask.client")}
-    assert names <= set(OURS["bob.bio.config"]) | clients
-    assert {n for n in OURS["bob.bio.config"] if n.count("-") < 2} <= names | {"recon"}
-
-
-def test_readme_python_runs():
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    chained, leaking, used = blocks
-    options: dict[str, object] = {}
-    exec(chained, options)
-    assert options["attacks"] == ("type1",)
-    exec(leaking, options)
-    protect, invert = options["leak"]
-    assert protect.scheme == invert.scheme
-    exec("\n".join(line for line in used.splitlines() if "import" in line), {})
-
-
-def test_the_test_command_is_the_one_that_ci_runs():
-    script = (Path(__file__).parents[1] / ".ci" / "run").read_text(encoding="utf-8")
-    assert "README.md" in script
-    assert re.search(r"^pip install -e .*pytest.*$", README, re.MULTILINE)

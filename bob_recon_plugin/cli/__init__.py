@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from pathlib import Path
 
 import click
+
+_GUIDE = Path(__file__).parents[1] / "guide" / "index.md"
 
 
 class _LazyGroup(click.Group):
@@ -27,7 +30,7 @@ class _LazyGroup(click.Group):
         return getattr(importlib.import_module(f"{__name__}.{name}"), name)
 
 
-@click.group(cls=_LazyGroup)
+@click.group(cls=_LazyGroup, epilog=f"\b\nGuide: {_GUIDE}")
 def recon() -> None:
     """Measure how far a face recognition system is exposed to template inversion.
 
@@ -40,5 +43,5 @@ def recon() -> None:
 
     \b
     To attack another system name a database, a pipeline, then recon:
-        bob bio pipeline simple recon-lfw-view2 iresnet100 recon -o results
+        bob bio pipeline simple recon-lfw-view2 arcface-mbf recon -o results
     """
