@@ -9,7 +9,6 @@ from torch import nn
 from .backbones import load_backbone
 from .description import Recognizer
 from .module import RecognizerModule
-from .onnx.network import ensure_batches, load_onnx
 from .registry import get
 from .weights import verified
 
@@ -40,6 +39,8 @@ def load_module(recognizer: str | Recognizer, weights: str | Path | None = None)
     recognizer = get(recognizer)
     path = verified(recognizer, weights)
     if recognizer.network == "onnx":
+        from .onnx.network import ensure_batches, load_onnx  # slow: loads torchvision too
+
         module = RecognizerModule(recognizer, load_onnx(path))
         ensure_batches(module, path)
         return module
