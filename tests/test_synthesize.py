@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -135,6 +137,34 @@ def test_several_threads_draw(fake):
     fake.image = meeting
     with threads(2):
         assert len(draw(8, "out")) == 8
+
+
+FREED = """
+import resource
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from bob_recon_plugin.common.memory import keep_freed_memory
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def work():
+    before = faults()
+    for _ in range(5):
+        np.ones(80 << 20, np.uint8)
+    return faults() - before
+
+keep_freed_memory()
+with ThreadPoolExecutor(1) as pool:
+    print(pool.submit(work).result(), pool.submit(work).result())
+"""
+
+
+def test_threads_keep_the_memory_that_they_freed():
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    first, second = map(int, done.stdout.split())
+    assert first >= 40  # pages of 2 MB, or smaller ones, of one array
+    assert second < 20
 
 
 def test_a_fault_of_the_generator_ends_the_run(fake):

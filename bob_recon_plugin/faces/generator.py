@@ -30,7 +30,7 @@ class Generator:
     identity = MobileStyleGAN.identity
 
     def __init__(self) -> None:
-        keep_freed_memory()  # drawing takes half the time
+        keep_freed_memory()  # before threads start; a face takes half the time
         self._network = shared_generator("cpu")
 
     @torch.inference_mode()
