@@ -178,9 +178,7 @@ def test_a_guess_from_faces_is_nearer_than_zero(correlated):
 
 
 def test_faces_for_embeddings_of_another_length_are_refused(correlated, rows):
-    with pytest.raises(
-        ValueError, match=r"`faces` must be prepared for .* length 6 .* of length 64"
-    ):
+    with pytest.raises(ValueError, match=r"`faces` must be prepared .* length 6 .* of length 64"):
         PartialLeak(0.5, faces=correlated[0]).transform(rows)
 
 

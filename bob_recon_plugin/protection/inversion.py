@@ -138,7 +138,7 @@ class InvertProtection(TemplateStep):
         if subjects is None or len(subjects) != n:
             given = "none" if subjects is None else len(subjects)
             raise InputError(
-                f"`subjects` must be the subjects of {n} templates, got {given}; their keys are "
-                "needed."
+                f"`subjects` must have one subject for each of {n} templates, got {given}; their "
+                "keys are needed."
             )
         return [subjects_key(self.seed, subject) for subject in subjects]

@@ -76,5 +76,8 @@ class ProtectTemplates(TemplateStep):
             return [0] * n
         if subjects is None or len(subjects) != n:
             given = "none" if subjects is None else len(subjects)
-            raise InputError(f"`subjects` must be the subjects of {n} embeddings, got {given}.")
+            raise InputError(
+                f"`subjects` must have one subject for each of {n} embeddings, got {given}; their "
+                "keys are needed."
+            )
         return [subjects_key(self.seed, s) if self.scheme.keyed else 0 for s in subjects]

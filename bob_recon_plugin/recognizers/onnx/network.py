@@ -38,7 +38,7 @@ def _read(path: Path) -> onnx.ModelProto:
     if len(inputs) != 1 or len(outputs) != 1:
         raise InputError(
             f"`weights` must be an ONNX file with one input and one output, got {len(inputs)} and "
-            f"{len(outputs)} in {path}; export the network with the embedding as its only output."
+            f"{len(outputs)} in {path}; download it again, or export the embedding as only output."
         )
     return model
 
