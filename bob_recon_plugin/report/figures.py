@@ -166,7 +166,9 @@ def success(findings: Findings) -> Chart:
             if rate.n:
                 _bar(ax, point.target, rate, colour(kind, names))
     ax.set_xscale("log")
-    ax.xaxis.set_major_formatter(lambda rate, _: short(rate))  # the default needs math text
+    # the default labels need math text
+    ax.xaxis.set_major_formatter(lambda rate, _: short(rate))
+    ax.xaxis.set_minor_formatter(lambda rate, _: "")
     ax.set_xlim(min([x.min(), *(p.target for p in findings.points if p.target)]) / 1.3, 1)
     ax.set_ylim(-0.02, 1.02)
     ax.set_yticks(np.linspace(0, 1, 6), [f"{v} %" for v in range(0, 101, 20)])
