@@ -62,7 +62,7 @@ def test_every_import_is_a_declared_dependency():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     declared = setup["options"]["install_requires"] + "".join(
-        setup["options.extras_require"][extra] for extra in ("demo", "train", "synthesize")
+        setup["options.extras_require"][extra] for extra in ("demo", "train")
     )
     lines = [line for line in declared.splitlines() if line and not line.startswith("#")]
     names = {re.split(r"[ <>=!~;\[]", line)[0].lower() for line in lines}

@@ -74,7 +74,7 @@ def a_run(folder: Path, inverted: str = "net-a", attacked: str = "net-a", **more
             "attacked": {"system": "Pipeline(steps=[<toy>])", "algorithm": "Distance()"},
             "leak": [],
         },
-        "card": {"seed": 7, "training_data": "100 faces of nobody", "positions": POSITIONS},
+        "card": {"seed": 7, "training_data": "100 synthetic faces", "positions": POSITIONS},
         "command": "bob bio pipeline simple toy recon",
         "versions": {"python": "3.11", "torch": "2.4"},
     }
@@ -132,7 +132,7 @@ def test_what_was_run_is_told(run_folder: Path) -> None:
         "linear, SHA-256 " + "d" * 64,
         "net-a, SHA-256 " + "a" * 64,
         "Training seed of the decoder7",
-        "100 faces of nobody",
+        "100 synthetic faces",
         "bob bio pipeline simple toy recon",
         "python 3.11, torch 2.4",
         "20 replicates",

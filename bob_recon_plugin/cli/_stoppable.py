@@ -25,7 +25,7 @@ class Stoppable(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; its imports are covered too."""
         with stoppable(self.kept.format_map(ctx.params)):
-            from ..common.validation import told_to_user  # loads numpy
+            from ..common.validation import short_errors  # loads numpy
 
-            with told_to_user():
+            with short_errors():
                 return super().invoke(ctx)

@@ -159,7 +159,7 @@ def train(
     The loss of the paper with another weight of its identity term:
         bob bio recon train data --preset icip2022 --set identity=0.1 -o icip
     """
-    from bob_recon_plugin.common.validation import told_to_user
+    from bob_recon_plugin.common.validation import short_errors
     from bob_recon_plugin.decoders import DECODERS
     from bob_recon_plugin.faces.dataset import open_datasets
     from bob_recon_plugin.training import presets
@@ -169,7 +169,7 @@ def train(
 
     kind = DECODERS[decoder]
     preset = preset or kind.preset
-    with told_to_user():
+    with short_errors():
         dataset = open_datasets(data)
         if kind.closed_form:
             path = fit(dataset, Path(output), decoder, alpha, force)

@@ -104,7 +104,7 @@ def finite_matrix(
 
 
 @contextmanager
-def told_to_user() -> Iterator[None]:
+def short_errors() -> Iterator[None]:
     """Turn errors of the operating system into one sentence, without a traceback.
 
     `InputError` is already shown so. Other errors are bugs and keep their traceback.

@@ -1,7 +1,7 @@
 """Attack the previous pipeline: `bob bio pipeline simple DATABASE PIPELINE recon`."""
 
 from bob_recon_plugin.attack.chain import attack
-from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.common.validation import short_errors
 
-with told_to_user():
+with short_errors():
     pipeline = attack(locals())

@@ -7,7 +7,7 @@
 """
 
 from bob_recon_plugin.attack.chain import attack
-from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.common.validation import short_errors
 
-with told_to_user():
+with short_errors():
     pipeline = attack(locals(), 4)

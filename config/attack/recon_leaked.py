@@ -4,7 +4,7 @@ bob bio pipeline simple DATABASE LEAKED recon-leaked ATTACKED recon
 """
 
 from bob_recon_plugin.attack.chain import leaked
-from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.common.validation import short_errors
 
-with told_to_user():
+with short_errors():
     inverted = leaked(locals())

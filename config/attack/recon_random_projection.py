@@ -7,8 +7,8 @@ the claimed person.
 """
 
 from bob_recon_plugin.attack.chain import protected
-from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.common.validation import short_errors
 from bob_recon_plugin.protection import RandomProjection
 
-with told_to_user():
+with short_errors():
     pipeline, leak = protected(locals(), RandomProjection())

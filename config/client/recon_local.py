@@ -1,7 +1,7 @@
 """Workers on the cores of this machine: `bob bio ... -l recon-local`."""
 
 from bob_recon_plugin import clients
-from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.common.validation import short_errors
 
-with told_to_user():
+with short_errors():
     dask_client = clients.local()

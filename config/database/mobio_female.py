@@ -1,9 +1,9 @@
 """MOBIO, female subjects. Settings: ``bob config set bob.db.mobio.directory PATH``."""
 
 from bob_recon_plugin.common.command import check_command
-from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.common.validation import short_errors
 from bob_recon_plugin.database import MobioDatabase
 
-with told_to_user():
+with short_errors():
     check_command()
     database = MobioDatabase("mobile0-female")

@@ -1,8 +1,8 @@
 """Face recognition with SFace: crop, embed, compare by cosine."""
 
 from bob_recon_plugin.attack.chain import pipeline_for
-from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.common.validation import short_errors
 
-with told_to_user():
+with short_errors():
     pipeline = pipeline_for(locals(), "sface")
 transformer = pipeline.transformer

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
-from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.common.validation import short_errors
 from bob_recon_plugin.faces.dataset import FaceDataset, open_datasets
 from bob_recon_plugin.inversion.reconstructor import FaceReconstructor
 from bob_recon_plugin.recognizers import RecognizerTransformer
@@ -94,7 +94,7 @@ def ablation(
     \b
         python -m tests.benchmarks.ablation synthetic-mbf --judge celeba-mbf -o ablation
     """
-    with told_to_user():
+    with short_errors():
         dataset = open_datasets(data)
         others = open_datasets(judges) if judges else None
         rows: dict[str, dict[str, str]] = {}

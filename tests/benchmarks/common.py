@@ -15,7 +15,7 @@ import click
 import numpy as np
 
 from bob_recon_plugin.attack.knowledge import Threat
-from bob_recon_plugin.common.validation import InputError, told_to_user
+from bob_recon_plugin.common.validation import InputError, short_errors
 from bob_recon_plugin.evaluation import metrics
 from bob_recon_plugin.evaluation.scores import ATTACKS, Scores, read
 from bob_recon_plugin.report.matrix import rate_cell
@@ -59,7 +59,7 @@ def database_of(source: str, lfw: str | Path | None) -> Any:
 @contextlib.contextmanager
 def opened(where: Mapping[str, Any]) -> Iterator[Bench]:
     """Open the database and the folder of runs of :func:`attack_options`."""
-    with told_to_user(), contextlib.ExitStack() as stack:
+    with short_errors(), contextlib.ExitStack() as stack:
         output = where["output"] or Path(stack.enter_context(TemporaryDirectory()))
         output.mkdir(parents=True, exist_ok=True)
         database = database_of(where["source"], where["lfw"])

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.common.validation import short_errors
 
 from .common import numbers, table
 from .turns import spread, timed
@@ -199,7 +199,7 @@ def decoder_speed(
     keep_freed_memory()  # as the attack does
     torch.manual_seed(0)
     random.seed(0)
-    with told_to_user(), torch.inference_mode():
+    with short_errors(), torch.inference_mode():
         device = torch_device(device).type
         sizes = numbers("--batches", batches or _BATCHES[device])
         decoder, told, norm = decoder_of(width, device)

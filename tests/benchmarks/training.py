@@ -10,7 +10,7 @@ import click
 from tqdm import tqdm
 
 from bob_recon_plugin.cli._options import pairs_like
-from bob_recon_plugin.common.validation import told_to_user
+from bob_recon_plugin.common.validation import short_errors
 
 from .turns import run, spread
 
@@ -68,7 +68,7 @@ def training(
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    with told_to_user():
+    with short_errors():
         chosen = presets.get(preset, settings)
         common = {"data": data, "preset": preset, "settings": settings, "width": width}
         common |= {"device": device, "n": steps}
