@@ -18,7 +18,7 @@ from ..images.crop import EyeCropper
 from ..images.geometry import INSIGHTFACE_EYES
 from ..images.ssim import ssim
 from ..recognizers import Identity, RecognizerTransformer, get, names
-from ..recognizers.weights import locate
+from ..recognizers.weights import at_hand
 from .run_folder import Part
 from .source_images import Positions
 
@@ -46,7 +46,7 @@ class Measure:
 def second_recognizer(parts: Sequence[Part]) -> str | None:
     """First recognition model whose weights are here and that took none of these parts."""
     for name in names():
-        path = _weights(name)
+        path = at_hand(get(name))
         if path is not None and part_of(name, parts) is None:
             return name
     return None
@@ -54,18 +54,9 @@ def second_recognizer(parts: Sequence[Part]) -> str | None:
 
 def part_of(name: str, parts: Sequence[Part]) -> Part | None:
     """First part that a recognition model took, None for none; hashes decide where known."""
-    path = _weights(name) if name in names() else None
+    path = at_hand(get(name)) if name in names() else None
     model = Identity(name, None if path is None else sha256(path))
     return next((part for part in parts if model.same_as(part.model)), None)
-
-
-def _weights(name: str) -> Path | None:
-    """The file of weights of a registered model, where it is here."""
-    try:
-        path = locate(get(name))
-    except FileNotFoundError:  # its package is not installed
-        return None
-    return path if path.is_file() else None
 
 
 def measure(
