@@ -30,7 +30,7 @@ from ..recognizers import Identity, RecognizerTransformer, get, names
 from ..recognizers.weights import at_hand
 from .adapter import Adapter
 from .reconstructor import FaceReconstructor
-from .vectors import as_float32, faults, read_vectors
+from .vectors import Rows, as_float32, faults, read_vectors
 
 TABLE, FAILURES, SHEET = "reconstructions.csv", "failures.csv", "contact-sheet.png"
 _COSINE = "bob_recon_plugin.cosine"  # text of a face's PNG; empty: not measured
@@ -189,7 +189,7 @@ def file_names(ids: Sequence[str]) -> list[str]:
 def _check_rows(
     path: object,
     ids: Sequence[str],
-    rows: Sequence[np.ndarray],
+    rows: Rows,
     bad: dict[int, str],
     size: int,
     recognizer: str,
@@ -246,9 +246,7 @@ class _Drawer:
             "adapter": None if self.adapter is None else sha256(self.adapter.path),
         }
 
-    def draw(
-        self, rows: Sequence[np.ndarray], files: dict[int, Path], found: dict[int, str]
-    ) -> None:
+    def draw(self, rows: Rows, files: dict[int, Path], found: dict[int, str]) -> None:
         """Write the faces of rows that are not ``found``, and note their cosines there."""
         todo = [i for i in files if i not in found]
         keep_freed_memory()

@@ -10,6 +10,7 @@ import csv
 import io
 import lzma
 import math
+import os
 import re
 import tokenize
 import zipfile
@@ -30,8 +31,10 @@ from ..common.validation import InputError, existing_file
 from ..common.weights_files import shortened
 from ..images.reading import UNREADABLE
 
-#: ids of n rows, and the rows: arrays of shape (d,), or one of shape (n, d)
-Vectors = tuple[list[str], Sequence[np.ndarray]]
+#: arrays of shape (d,), or one of shape (n, d)
+Rows = Sequence[np.ndarray] | np.ndarray
+#: ids of n rows, and the rows
+Vectors = tuple[list[str], Rows]
 
 _REMEDY = (
     "give a .npy, .npz, CSV, JSON lines, HDF5, safetensors or Parquet file, one vector a row; "
@@ -52,12 +55,12 @@ _DAMAGED = (
 _is_id = re.compile(r"|(.*[\W_])?id|__index_level_\d+__", re.IGNORECASE).fullmatch
 
 
-def read_vectors(path: str | Path) -> Vectors:
+def read_vectors(path: str | os.PathLike[str]) -> Vectors:
     """Read embeddings.
 
     Parameters
     ----------
-    path : str or Path
+    path : path
         ``.npy`` of shape (n, d), or (d,) for one row; ``.npz``, HDF5 or safetensors with one array
         of shape (n, d), and n ids beside it where there are some, or one array a row, whose name
         is its id; CSV with or without a header, with an id first where the first column is no
@@ -84,7 +87,7 @@ def read_vectors(path: str | Path) -> Vectors:
     --------
     >>> ids, rows = read_vectors("stolen.csv")  # doctest: +SKIP
     """
-    file = existing_file("vectors", path, _REMEDY)
+    file = existing_file("vectors", Path(path), _REMEDY)
     kind = _kind(file)
     try:
         ids, rows = _READERS[kind](file)
@@ -98,7 +101,7 @@ def read_vectors(path: str | Path) -> Vectors:
     return [label.encode("utf-8", "replace").decode() for label in ids], rows  # no half characters
 
 
-def faults(rows: Sequence[np.ndarray], size: int) -> dict[int, str]:
+def faults(rows: Rows, size: int) -> dict[int, str]:
     """Return why rows cannot be inverted, by their number; others are left out.
 
     Parameters
@@ -325,7 +328,8 @@ def _row(cells: Sequence[str]) -> np.ndarray:
 
 
 def _json_lines(path: Path) -> Vectors:
-    ids, rows = [], []
+    ids: list[str] = []
+    rows: list[np.ndarray] = []
     for line in _lines(path):
         if line.strip():
             name, row = _record(line)
