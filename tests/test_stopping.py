@@ -24,6 +24,7 @@ ARGUMENTS = {
     "matrix": ["database", "system", "-o", "out"],
     "metrics": ["scores.csv"],
     "prepare": ["faces", "-r", "arcface-mbf", "-o", "out"],
+    "reconstruct": ["vectors.npy", "-o", "out"],
     "report": ["run"],
     "synthesize": ["-n", "3", "-o", "out"],
     "train": ["data", "-o", "out"],

@@ -53,9 +53,7 @@ def synthesize(n: int, output: str, seed: int, psi: float, recognizer: str) -> N
         bob bio recon synthesize -n 10000 -o synthetic
         bob bio recon prepare synthetic -r arcface-mbf -o synthetic-mbf
     """
-    from bob_recon_plugin.common.validation import short_errors
     from bob_recon_plugin.faces.synthesize import synthesize as draw
 
-    with short_errors():
-        drawn = draw(n, output, seed=seed, psi=psi, recognizer=recognizer)
+    drawn = draw(n, output, seed=seed, psi=psi, recognizer=recognizer)
     click.echo(f"{output}: {n} faces, {drawn} of them new.")

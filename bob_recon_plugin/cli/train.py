@@ -159,7 +159,6 @@ def train(
     The loss of the paper with another weight of its identity term:
         bob bio recon train data --preset icip2022 --set identity=0.1 -o icip
     """
-    from bob_recon_plugin.common.validation import short_errors
     from bob_recon_plugin.decoders import DECODERS
     from bob_recon_plugin.faces.dataset import open_datasets
     from bob_recon_plugin.training import presets
@@ -169,24 +168,23 @@ def train(
 
     kind = DECODERS[decoder]
     preset = preset or kind.preset
-    with short_errors():
-        dataset = open_datasets(data)
-        if kind.closed_form:
-            path = fit(dataset, Path(output), decoder, alpha, force)
-        else:
-            path = run(
-                dataset,
-                Path(output),
-                Plan(
-                    preset,
-                    presets.get(preset, settings),
-                    start=Path(start_from) if start_from else None,
-                    vgg16=Path(vgg16) if vgg16 else None,
-                    vgg16_layers=tuple(vgg16_layers.split(",")),
-                    decoder=decoder,
-                    leak=read_leak(leak) if leak else (),
-                    **plan,  # type: ignore[arg-type]
-                ),
-                force,
-            )
+    dataset = open_datasets(data)
+    if kind.closed_form:
+        path = fit(dataset, Path(output), decoder, alpha, force)
+    else:
+        path = run(
+            dataset,
+            Path(output),
+            Plan(
+                preset,
+                presets.get(preset, settings),
+                start=Path(start_from) if start_from else None,
+                vgg16=Path(vgg16) if vgg16 else None,
+                vgg16_layers=tuple(vgg16_layers.split(",")),
+                decoder=decoder,
+                leak=read_leak(leak) if leak else (),
+                **plan,  # type: ignore[arg-type]
+            ),
+            force,
+        )
     click.echo(f"{path}")

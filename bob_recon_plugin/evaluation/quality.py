@@ -17,7 +17,7 @@ from ..images.crop import EyeCropper
 from ..images.geometry import INSIGHTFACE_EYES
 from ..images.ssim import ssim
 from ..recognizers import Identity, RecognizerTransformer, get, names
-from ..recognizers.weights import locate
+from ..recognizers.weights import at_hand
 from .run_folder import Part
 from .source_images import Positions
 
@@ -45,7 +45,7 @@ class QualityMeasure:
 def second_recognizer(parts: Sequence[Part]) -> str | None:
     """Return the first recognition model with installed weights that is none of these."""
     for name in names():
-        path = _weights(name)
+        path = at_hand(get(name))
         if path is not None and part_of(name, parts) is None:
             return name
     return None
@@ -53,18 +53,9 @@ def second_recognizer(parts: Sequence[Part]) -> str | None:
 
 def part_of(name: str, parts: Sequence[Part]) -> Part | None:
     """Return the first role of a recognition model in a run, or None; known hashes decide."""
-    path = _weights(name) if name in names() else None
+    path = at_hand(get(name)) if name in names() else None
     model = Identity(name, None if path is None else sha256(path))
     return next((part for part in parts if model.same_as(part.model)), None)
-
-
-def _weights(name: str) -> Path | None:
-    """Return the weights file of a registered model, or None if it is not installed."""
-    try:
-        path = locate(get(name))
-    except FileNotFoundError:  # the package is not installed
-        return None
-    return path if path.is_file() else None
 
 
 def measure(

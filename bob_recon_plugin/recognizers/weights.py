@@ -49,6 +49,15 @@ def _in_package(recognizer: Recognizer, package: str, inside: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / inside
 
 
+def at_hand(recognizer: Recognizer) -> Path | None:
+    """Path of the weights file; None where it is not here."""
+    try:
+        path = locate(recognizer)
+    except FileNotFoundError:  # its package is not installed
+        return None
+    return path if path.is_file() else None
+
+
 def _remedy(recognizer: Recognizer) -> str:
     return (
         f"{recognizer.source}, or name your copy of the file with weights= or "
