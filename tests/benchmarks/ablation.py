@@ -71,19 +71,6 @@ def table(rows: dict[str, dict[str, str]]) -> str:
     return markdown(["preset", *shown.values()], cells)
 
 
-def row_of(
-    number: int, name: str, dataset: FaceDataset, output: Path, batch: int, **plan: Any
-) -> tuple[Path, dict[str, str]]:
-    """Train a row unless that is done; return its decoder, and the last row of its log."""
-    preset, changes = ROWS[name]
-    folder, steps = output / f"{number:02d}", plan["steps"]
-    chosen = presets.get(preset, settings(preset, changes, batch))
-    log = folder / LOG
-    if not (log.is_file() and int(last_row(log)["step"]) == steps):
-        train(dataset, folder, Plan(preset, chosen, every=steps, patience=0, **plan))
-    return folder / DECODER, last_row(log)
-
-
 @click.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True)
@@ -91,17 +78,10 @@ def row_of(
 @click.option("--steps", type=click.IntRange(1), default=600, show_default=True)
 @click.option("--batch", default=16, show_default=True, help="Reconstructions a step.")
 @click.option("--width", default=0.25, show_default=True)
-@click.option("--start-from", type=click.Path(path_type=Path), help="Decoder of every row's start.")
+@click.option("--start-from", "start", type=click.Path(path_type=Path), help="Of every row.")
 @click.option("--device", default="auto", show_default=True)
 def ablation(
-    data: tuple[str, ...],
-    output: Path,
-    judges: tuple[str, ...],
-    steps: int,
-    batch: int,
-    width: float,
-    start_from: Path | None,
-    device: str,
+    data: tuple[str, ...], output: Path, judges: tuple[str, ...], batch: int, **plan: Any
 ) -> None:
     """Train with one part of the preset `best` changed a row, and print what that costs or brings.
 
@@ -117,16 +97,21 @@ def ablation(
     with told_to_user():
         dataset = open_datasets(data)
         others = open_datasets(judges) if judges else None
-        plan = {"width": width, "steps": steps, "start": start_from, "device": device}
         rows: dict[str, dict[str, str]] = {}
         for number, name in enumerate(ROWS):
             click.echo(name, err=True)
-            decoder, rows[name] = row_of(number, name, dataset, output, batch, **plan)
+            preset, changes = ROWS[name]
+            chosen = presets.get(preset, settings(preset, changes, batch))
+            folder = output / f"{number:02d}"
+            log, every = folder / LOG, plan["steps"]
+            if not log.is_file() or int(last_row(log)["step"]) < every:
+                train(dataset, folder, Plan(preset, chosen, every=every, patience=0, **plan))
+            rows[name] = last_row(log)
             if others is not None:
-                rows[name]["judge"] = str(judge(decoder, others))
+                rows[name]["judge"] = str(judge(folder / DECODER, others))
         click.echo(table(rows))
-        if others is not None and start_from:
-            before = judge(start_from, others)
+        if others is not None and plan["start"]:
+            before = judge(plan["start"], others)
             click.echo(f"\nThe decoder they start from: {before:.3f} on faces of the judge.")
 
 

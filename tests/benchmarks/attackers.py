@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,8 @@ from .common import (
     attack_options,
     choose,
     first,
-    line,
     opened,
-    table,
+    show,
 )
 from .results import labels_of
 
@@ -90,16 +89,19 @@ def attackers(
     for name in names:
         header += [f"{name}: attack", "Type-I", "Type-II", "mean cosine I / II"]
     header.append("processor s a face")
-    with opened(where) as bench:
-        chosen, rows = choose(bench.database, first(some)), []
+    seen: list[Attacked] = []
+
+    def rows(bench: Bench) -> Iterator[list[str]]:
+        chosen = choose(bench.database, some, first)
         for number, (path, label) in enumerate(zip(paths, named, strict=True)):
             run = {"chosen": chosen, "decoder": path}
-            seen = [bench.attack(f"{number}-on-{name}", name, leaked, **run) for name in names]
+            seen[:] = [bench.attack(f"{number}-on-{name}", name, leaked, **run) for name in names]
             found = [cell for done in seen for cell in (str(done.threat.number), *cells(done))]
             seconds = bench.seconds_a_face(leaked, FaceReconstructor(path))
-            rows.append([label, seen[0].threat.judge, *found, f"{seconds:.3f}"])
-            click.echo(line(rows[-1]), err=True)
-        click.echo(table(header, rows) + "\n")
+            yield [label, seen[0].threat.judge, *found, f"{seconds:.3f}"]
+
+    with opened(where) as bench:
+        show(header, rows(bench))
         click.echo(limits(bench, names, seen))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,9 +23,7 @@ from bob_recon_plugin.report.tables import notes, short
 
 FMRS = (1e-2, 1e-3)
 Points = Sequence[metrics.OperatingPoint]
-
-
-# -- options -------------------------------------------------------------------
+Pick = Callable[[int, int], Collection[int]]
 
 
 def attack_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,32 +74,24 @@ def numbers(name: str, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-# -- some attacks instead of all -----------------------------------------------
-
-
 class Chosen(NamedTuple):
-    """Some attacks of a database.
+    """Some attacks: keys of the images whose templates leak, and the rows that count.
 
-    Attributes
-    ----------
-    images : frozenset of str
-        Keys of the images whose templates leak.
-    rows : frozenset of (str, str, str)
-        Attack type, ``probe_template_id`` and ``bio_ref_template_id`` of each attack.
+    A row is attack type, ``probe_template_id`` and ``bio_ref_template_id``.
     """
 
     images: frozenset[str]
     rows: frozenset[tuple[str, str, str]]
 
 
-def choose(database: Any, pick: Callable[[int], Collection[int]] | None) -> Chosen | None:
-    """Choose attacks of a database of one group and one image a template; None is all.
+def choose(database: Any, some: int | None, pick: Pick) -> Chosen | None:
+    """Choose some attacks of each type, of a database of one image a template; None is all.
 
-    ``pick`` gets the number of attacks and gives the places of some; first Type-I, then Type-II.
+    ``pick`` gets the number of attacks and how many are wanted, first for Type-I, then for Type-II.
     """
     from bob_recon_plugin.attack.gallery import Gallery
 
-    if pick is None:
+    if some is None:
         return None
     references, all_vs_all = database.references(), database.score_all_vs_all
     gallery = Gallery.of(references)
@@ -111,29 +101,27 @@ def choose(database: Any, pick: Callable[[int], Collection[int]] | None) -> Chos
     }
     images, rows = set(), set()
     for attack, pairs in every.items():
-        for place in pick(len(pairs)):
+        for place in pick(len(pairs), some):
             leaked, target = pairs[place]
             images.update(str(sample.key) for sample in leaked.samples)
             rows.add((attack, f"{attack}/{leaked.key}", target))
     return Chosen(frozenset(images), frozenset(rows))
 
 
-def first(some: int | None) -> Callable[[int], Collection[int]] | None:
-    """Pick the first attacks; all for None."""
-    return None if some is None else lambda total: range(min(some, total))
+def first(total: int, some: int) -> Collection[int]:
+    """Pick the first attacks."""
+    return range(min(some, total))
 
 
-def spread_over(some: int | None) -> Callable[[int], Collection[int]] | None:
-    """Pick attacks evenly from all; all for None."""
-    if some is None:
-        return None
-    return lambda total: np.linspace(0, total - 1, min(some, total)).astype(int)
+def spread_over(total: int, some: int) -> Collection[int]:
+    """Pick attacks evenly from all."""
+    return np.linspace(0, total - 1, min(some, total)).astype(int)
 
 
-def drawn(some: int, seed: int = 0) -> Callable[[int], Collection[int]]:
+def drawn(seed: int = 0) -> Pick:
     """Pick attacks at random, the same for the same seed."""
     generator = np.random.default_rng(seed)
-    return lambda total: generator.permutation(total)[:some]
+    return lambda total, some: generator.permutation(total)[:some]
 
 
 def of_images(samples: Sequence[Any], images: Collection[str]) -> list[Any]:
@@ -141,9 +129,6 @@ def of_images(samples: Sequence[Any], images: Collection[str]) -> list[Any]:
     from bob.pipelines import Sample
 
     return [one if str(one.key) in images else Sample(None, parent=one) for one in samples]
-
-
-# -- runs ----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -168,16 +153,7 @@ class Attacked:
 
 @dataclass(frozen=True)
 class Bench:
-    """A database whose people are attacked.
-
-    Parameters
-    ----------
-    database : Bob database
-    output : Path
-        Folder of the runs.
-    embeddings : Path
-        Folder of what systems make of images, for all runs.
-    """
+    """A database whose people are attacked; the folders of runs, and of embeddings for all runs."""
 
     database: Any
     output: Path
@@ -212,21 +188,11 @@ class Bench:
         chosen: Chosen | None = None,
         **options: Any,
     ) -> Attacked:
-        """Run the attack as `bob bio pipeline simple DATABASE SYSTEM recon` does.
+        """Run the attack as `bob bio pipeline simple DATABASE SYSTEM recon` does, in a folder.
 
-        Parameters
-        ----------
-        name : str
-            Of the run, and of its folder.
-        attacked, leaked : str or Recognizer
-            Recognition models of the system under attack, and of the one whose templates leaked
-            (default: the same).
-        algorithm : BioAlgorithm, optional
-            Compares, instead of Bob's cosine.
-        chosen : Chosen, optional
-            Attacks that count; the templates of other images do not leak. Default: all.
-        **options
-            See :class:`~bob_recon_plugin.attack.options.ChainOptions`.
+        `attacked` and `leaked` (default: the same) are recognition models, as `bob_pipeline` takes
+        them; `algorithm` compares instead of Bob's cosine; `chosen` attacks count, and the
+        templates of other images do not leak; `options` are those of `ChainOptions`.
         """
         from bob_recon_plugin.attack.chain import attack
         from tests import toy
@@ -276,9 +242,6 @@ class Bench:
         )
 
 
-# -- Markdown ------------------------------------------------------------------
-
-
 def line(cells: Sequence[str]) -> str:
     """Write a row of a Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -287,6 +250,15 @@ def line(cells: Sequence[str]) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a Markdown table."""
     return "\n".join(map(line, (header, ["---"] * len(header), *rows)))
+
+
+def show(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; its rows go to the terminal as they come, since each takes long."""
+    found = []
+    for row in rows:
+        found.append(row)
+        click.echo(line(row), err=True)
+    click.echo(table(header, found) + "\n")
 
 
 def rate_columns(*names: str) -> list[str]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bob_recon_plugin.common.validation import told_to_user
 
-from .common import numbers
+from .common import numbers, table
 from .turns import spread, timed
 
 RECOGNIZER = "arcface-mbf"
@@ -27,10 +27,9 @@ _SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrix product
 
 @dataclass
 class Lane:
-    """Something that takes turns, and the seconds of a face, or product, round by round.
+    """Something that takes turns, and the seconds of a face or product, round by round.
 
-    It has so many operations a face (two for each multiplication with its addition), `batch` faces
-    at once, and the `difference` of its pixels, in [0, 1], from the plain form at most.
+    `difference` is the largest of a pixel, in [0, 1], from the plain form.
     """
 
     name: str
@@ -46,14 +45,14 @@ class Lane:
         return [self.flops / seconds / 1e9 for seconds in self.seconds]
 
 
-def take_turns(lanes: Sequence[Lane], rounds: int, turn: float, device: str) -> None:
+def take_turns(lanes: Sequence[Lane], device: str, repeat: int, turn: float) -> None:
     """Run all lanes once a round, in an order that changes, each at least ``turn`` seconds."""
     calls = []
     for lane in lanes:
         timed(lane.work, 2, device)  # warms up
         calls.append(max(1, round(turn / max(timed(lane.work, 1, device).wall, 1e-9))))
     order = list(zip(lanes, calls, strict=True))
-    for _ in tqdm(range(rounds), desc="rounds", disable=None):
+    for _ in tqdm(range(repeat), desc="rounds", disable=None):
         random.shuffle(order)
         for lane, n in order:
             lane.seconds.append(timed(lane.work, n, device).wall / lane.batch)
@@ -104,7 +103,7 @@ def form_lanes(decoder: Any, x: Any) -> list[Lane]:
     ]
 
 
-def batch_lanes(decoder: Any, x: Any, batches: Sequence[int]) -> tuple[list[Lane], list[Lane]]:
+def batch_lanes(decoder: Any, x: Any, batches: Sequence[int]) -> list[tuple[Lane, Lane]]:
     """The default form by batch size, alone and with the recogniser behind it."""
     from bob_recon_plugin.decoders import for_inference
     from bob_recon_plugin.recognizers import load_module
@@ -116,91 +115,70 @@ def batch_lanes(decoder: Any, x: Any, batches: Sequence[int]) -> tuple[list[Lane
     def embed(rows: Any) -> Any:
         return recognizer((255 * fast(rows)).round_())
 
-    return (
-        [Lane("decoder", partial(fast, x[:n]), flops, n) for n in batches],
-        [Lane(f"decoder and {RECOGNIZER}", partial(embed, x[:n]), both, n) for n in batches],
-    )
+    lanes = []
+    for n in batches:
+        alone = Lane("decoder", partial(fast, x[:n]), flops, n)
+        lanes.append((alone, Lane("both", partial(embed, x[:n]), both, n)))
+    return lanes
 
 
-def product_lane(device: str, side: int) -> Lane:
+def product_lane(device: str) -> Lane:
     """A square matrix product, in the arithmetic of convolutions: what the chip gives at best."""
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    side = _SIDE[device]
     a, b = (torch.randn(side, side, device=device) for _ in range(2))
     name = f"product of {side} x {side} matrices"
     return Lane(name, partial(torch.matmul, a, b), 2 * side**3)
 
 
 def report(
-    about: Mapping[str, str],
-    product: Lane,
-    forms: Sequence[Lane],
-    alone: Sequence[Lane],
-    behind: Sequence[Lane],
+    about: Mapping[str, str], product: Lane, forms: Sequence[Lane], *pairs: tuple[Lane, Lane]
 ) -> str:
-    """Write what was measured as Markdown; the first form is the plain one."""
-    plain = forms[0]
-    lines = [f"{name}: {value}  " for name, value in about.items()]
-    lines += [
+    """Write what was measured as Markdown: the forms, then the pairs of :func:`batch_lanes`."""
+    plain, speed, share = forms[0], ["ms a face", "faces/s"], "share of the product's"
+    told = [f"{name}: {value}  " for name, value in about.items()]
+    told += [
         f"{product.name}: {spread(product.gflops, ',.0f', ' GFLOP/s')}  ",
         f"a face: {plain.flops / 1e9:.4g} GFLOP, two a multiply-add, zero padding included  ",
-        "",
-        "| form | ms a face | faces/s | times as fast | GFLOP/s | share of the product's | "
-        "largest difference |",
-        "|---|---|---|---|---|---|---|",
     ]
+    rows = []
     for lane in forms:
         name = f"**{lane.name}** (default)" if lane.name == DEFAULT else lane.name
-        faster = [b / a for a, b in zip(lane.seconds, plain.seconds, strict=True)]
-        cells = [name, *_times(lane), spread(faster), f"{median(lane.gflops):,.1f}"]
-        cells += [_share(lane, product), f"{lane.difference:.0e}" if lane.difference else "0"]
-        lines.append(f"| {' | '.join(cells)} |")
-    header = "| batch | default form: ms a face | faces/s | share of the product's | "
-    header += f"with {RECOGNIZER}: ms a face | faces/s | share of the product's |"
-    lines += ["", header, "|---|---|---|---|---|---|---|"]
-    for one, other in zip(alone, behind, strict=True):
-        cells = [str(one.batch)]
-        for lane in (one, other):
-            cells += [*_times(lane), _share(lane, product)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        faster = spread([b / a for a, b in zip(lane.seconds, plain.seconds, strict=True)])
+        *times, part = _cells(lane, product)
+        apart = f"{lane.difference:.0e}" if lane.difference else "0"
+        rows.append([name, *times, faster, f"{median(lane.gflops):,.1f}", part, apart])
+    header = ["form", *speed, "times as fast", "GFLOP/s", share, "largest difference"]
+    behind = [f"with {RECOGNIZER}: ms a face", "faces/s", share]
+    by_batch = [
+        [str(one.batch), *_cells(one, product), *_cells(both, product)] for one, both in pairs
+    ]
+    tables = table(header, rows), table(["batch", *speed, share, *behind], by_batch)
+    return "\n".join([*told, "", tables[0], "", tables[1]])
 
 
-def _times(lane: Lane) -> list[str]:
+def _cells(lane: Lane, product: Lane) -> list[str]:
+    """Milliseconds a face, faces a second, and the share of the product's speed."""
     seconds = median(lane.seconds)
-    return [f"{1e3 * seconds:.3g}", f"{1 / seconds:,.0f}"]
-
-
-def _share(lane: Lane, product: Lane) -> str:
     shares = [100 * a / b for a, b in zip(lane.gflops, product.gflops, strict=True)]
-    return spread(shares, ".0f", " %")
+    return [f"{1e3 * seconds:.3g}", f"{1 / seconds:,.0f}", spread(shares, ".0f", " %")]
 
 
 @click.command()
-@click.option(
-    "--width",
-    type=click.FloatRange(0, min_open=True),
-    help="Of a DSCasConv with random weights; the shipped decoder without it.",
-)
+@click.option("--width", type=click.FloatRange(0, min_open=True), help="Of random weights.")
 @click.option("--threads", type=click.IntRange(1), help="Of torch; its own choice without it.")
 @click.option("--repeat", type=click.IntRange(1), default=5, show_default=True, help="Rounds.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--batch", type=click.IntRange(1), help="Of the forms; default: 32, on a GPU 256.")
 @click.option("--batches", help="Sizes to compare, with commas between.")
-@click.option("--side", type=click.IntRange(1), help="Of the matrices; default: 2048, 8192.")
 @click.option("--turn", default=0.5, show_default=True, help="Seconds of a turn, at least a call.")
 def decoder_speed(
-    width: float | None,
-    threads: int | None,
-    repeat: int,
-    device: str,
-    batch: int | None,
-    batches: str | None,
-    side: int | None,
-    turn: float,
+    width: float | None, threads: int | None, device: str, batches: str | None, **turns: Any
 ) -> None:
     """Compare the forms of a decoder with each other, and with a large matrix product.
+
+    The decoder is the shipped one, or a DSCasConv of --width with random weights.
 
     The form marked as default is what FaceReconstructor runs. A share is the median over the
     rounds of the form's GFLOP/s over those of the matrix product in the same round; above 100 %,
@@ -224,16 +202,15 @@ def decoder_speed(
     with told_to_user(), torch.inference_mode():
         device = torch_device(device).type
         sizes = numbers("--batches", batches or _BATCHES[device])
-        batch = batch or _BATCH[device]
         decoder, told, norm = decoder_of(width, device)
-        rows = torch.randn(max(batch, *sizes), decoder.embedding_size, device=device)
+        rows = torch.randn(max(*sizes, _BATCH[device]), decoder.embedding_size, device=device)
         x = norm * torch.nn.functional.normalize(rows)
-        forms, product = form_lanes(decoder, x[:batch]), product_lane(device, side or _SIDE[device])
-        alone, behind = batch_lanes(decoder, x, sizes)
-        take_turns([*forms, *alone, *behind, product], repeat, turn, device)
+        forms, product = form_lanes(decoder, x[: _BATCH[device]]), product_lane(device)
+        pairs = batch_lanes(decoder, x, sizes)
+        take_turns([*forms, *(e for pair in pairs for e in pair), product], device, **turns)
     about = {"device": device, "threads": str(torch.get_num_threads()), "torch": torch.__version__}
-    about |= {"decoder": told, "batch": f"{batch} faces"}
-    click.echo(report(about, product, forms, alone, behind))
+    about |= {"decoder": told, "batch": f"{_BATCH[device]} faces"}
+    click.echo(report(about, product, forms, *pairs))
 
 
 if __name__ == "__main__":

@@ -16,15 +16,15 @@ from bob_recon_plugin.inversion.damage import NoisyLeak, PartialLeak, QuantizedL
 
 from .common import (
     Attacked,
+    Bench,
     attack_options,
     choose,
     drawn,
     footnotes,
-    line,
     opened,
     rate_columns,
     rates,
-    table,
+    show,
 )
 
 PARTS = ("damage", "adapters")
@@ -34,13 +34,9 @@ BITS = (1, 2, 3, 4, 8)
 FACES = (100, 300, 1000, 3000)
 
 ZERO, CONDITIONAL = "others zero", "others at their conditional mean"
-NOISE, QUANTIZED = "white noise", "quantised"
-AMOUNTS = {
-    ZERO: "share of dimensions leaked",
-    CONDITIONAL: "share of dimensions leaked",
-    NOISE: "noise over template, RMS",
-    QUANTIZED: "bits a dimension",
-}
+NOISE, QUANTIZED, _SHARE = "white noise", "quantised", "share of dimensions leaked"
+AMOUNTS = {ZERO: _SHARE, CONDITIONAL: _SHARE, NOISE: "noise over template, RMS"}
+AMOUNTS[QUANTIZED] = "bits a dimension"
 
 
 @dataclass(frozen=True)
@@ -147,16 +143,18 @@ def leaks(
     path = decoder or shipped_decoder()
     header = ["leak", "amount", "judged by", *rate_columns("Type-I", "Type-II")]
     header += ["mean cosine I / II", "note"]
+    model, seen = read_card(path).recognizer, []
+
+    def rows(bench: Bench) -> Iterator[list[str]]:
+        run = {"chosen": choose(bench.database, some, drawn()), "decoder": path}
+        for leak in leaks_of(model, faces, others, parts, bench.output):
+            name = f"leak-{len(seen)}"
+            seen.append(bench.attack(name, leak.judge, leak.leaked, leak=leak.steps, **run))
+            yield leak.cells(seen[-1])
+
     with opened(where) as bench:
-        chosen, rows = choose(bench.database, drawn(some)), []
-        model = read_card(path).recognizer
-        for number, leak in enumerate(leaks_of(model, faces, others, parts, bench.output)):
-            run = {"chosen": chosen, "decoder": path, "leak": leak.steps}
-            done = bench.attack(f"leak-{number}", leak.judge, leak.leaked, **run)
-            rows.append(leak.cells(done))
-            click.echo(line(rows[-1]), err=True)
-        click.echo(table(header, rows) + "\n")
-        click.echo(footnotes(bench.note(done.points), done.points))
+        show(header, rows(bench))
+        click.echo(footnotes(bench.note(seen[0].points), seen[0].points))
 
 
 if __name__ == "__main__":

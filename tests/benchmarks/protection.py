@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,11 @@ from .common import (
     attack_options,
     choose,
     footnotes,
-    line,
     opened,
     rate_columns,
     rates,
+    show,
     spread_over,
-    table,
 )
 
 SCHEMES: dict[str, Scheme] = {
@@ -122,18 +121,18 @@ def protection(
     header = ["protection", "token presented", *rate_columns("TMR", "Type-I", "Type-II")]
     header.append("threshold")
     every = cases(tokens, only)
-    with opened(where) as bench:
-        chosen, rows = choose(bench.database, spread_over(some)), []
+    seen: list[Attacked] = []
+
+    def rows(bench: Bench) -> Iterator[list[str]]:
+        chosen = choose(bench.database, some, spread_over)
         for number, case in enumerate(every):
-            done = case.attack(bench, f"case-{number}", decoder or shipped_decoder(), chosen)
-            rows.append(case.cells(done))
-            click.echo(line(rows[-1]), err=True)
-        click.echo(table(header, rows) + "\n")
-        told = (
-            "Token stolen: impostors and the attacker present the target's. Otherwise everybody "
-            "presents their own."
-        )
-        click.echo(footnotes(bench.note(done.points), done.points, told))
+            seen.append(case.attack(bench, f"case-{number}", decoder or shipped_decoder(), chosen))
+            yield case.cells(seen[-1])
+
+    with opened(where) as bench:
+        show(header, rows(bench))
+        told = "Token stolen: impostors and the attacker present the target's; else their own."
+        click.echo(footnotes(bench.note(seen[0].points), seen[0].points, told))
 
 
 if __name__ == "__main__":

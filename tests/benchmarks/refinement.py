@@ -14,13 +14,13 @@ from bob_recon_plugin.attack.chain import shipped_decoder
 from .attackers import cells, inverted, limits
 from .common import (
     Attacked,
+    Bench,
     attack_options,
     choose,
     first,
-    line,
     numbers,
     opened,
-    table,
+    show,
 )
 from .results import labels_of
 
@@ -68,15 +68,7 @@ def made(decoder: Path, search: Any) -> Any:
 @click.option("--jitter/--no-jitter", default=None)
 @attack_options
 def refinement(
-    decoders: tuple[Path, ...],
-    judge: str,
-    some: int,
-    steps: str,
-    enough: float | None,
-    stay: float | None,
-    rate: float | None,
-    jitter: bool | None,
-    **where: Any,
+    decoders: tuple[Path, ...], judge: str, some: int, steps: str, **options: Any
 ) -> None:
     """Refine the faces of DECODERS (default: the shipped one) against their own recognition model.
 
@@ -89,32 +81,33 @@ def refinement(
         python -m tests.benchmarks.refinement --database demo -n 20 --steps 5
         python -m tests.benchmarks.refinement --lfw LFW --cache embedded -n 50 --steps 5,10
     """
-    options = {"enough": enough, "stay": stay, "rate": rate, "jitter": jitter}
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: options.pop(name) for name in ("enough", "stay", "rate", "jitter")}
+    given = {name: value for name, value in given.items() if value is not None}
     paths = decoders or (shipped_decoder(),)
     leaked, budgets = inverted(paths), numbers("--steps", steps)
-    header = ["decoder", "refined over"]
-    names = (leaked, judge)
+    names, header = (leaked, judge), ["decoder", "refined over"]
     for name in names:
         header += [f"{name}: Type-I", "Type-II", "mean cosine I / II"]
     header += ["change, grey levels", "processor s a face"]
-    with opened(where) as bench:
-        chosen, rows = choose(bench.database, first(some)), []
+    seen: list[Attacked] = []
+
+    def rows(bench: Bench) -> Iterator[list[str]]:
+        chosen = choose(bench.database, some, first)
         for number, (path, label) in enumerate(zip(paths, labels_of((), paths), strict=True)):
             plain: Any = None
             for place, (told, search) in enumerate(searches(budgets, given)):
                 run = {"decoder": path, "refinement": search, "keep_faces": True, "chosen": chosen}
-                seen = [
+                seen[:] = [
                     bench.attack(f"{number}-{place}-{side}", name, leaked, **run)
                     for side, name in zip(("own", "other"), names, strict=True)
                 ]
                 plain = plain or seen[0]
                 found = [cell for done in seen for cell in cells(done)]
                 seconds = bench.seconds_a_face(leaked, made(path, search))
-                last = [f"{change(plain, seen[0]):.1f}", f"{seconds:.3f}"]
-                rows.append([label, told, *found, *last])
-                click.echo(line(rows[-1]), err=True)
-        click.echo(table(header, rows) + "\n")
+                yield [label, told, *found, f"{change(plain, seen[0]):.1f}", f"{seconds:.3f}"]
+
+    with opened(options) as bench:
+        show(header, rows(bench))
         click.echo(limits(bench, names, seen))
         click.echo(f"- Refinement: {given or 'its defaults'}; white box of the first model.")
 

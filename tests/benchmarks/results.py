@@ -18,11 +18,10 @@ from .common import (
     Bench,
     attack_options,
     footnotes,
-    line,
     opened,
     rate_columns,
     rates,
-    table,
+    show,
 )
 
 _BATCH = 64  # pairs of pictures
@@ -86,13 +85,6 @@ def pictures(bench: Bench, done: Attacked) -> Iterator[tuple[np.ndarray, np.ndar
         yield original.image, load_image(path)
 
 
-HEADER = [
-    *("decoder", "recogniser", "preset", "trained on"),
-    *rate_columns("TMR", "Type-I", "Type-II"),
-    *("mean cosine I / II", "mean SSIM", "parameters"),
-]
-
-
 @click.command()
 @click.argument("decoders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--label", "labels", multiple=True, help="Name of a decoder, in order.")
@@ -112,19 +104,26 @@ def results(decoders: tuple[Path, ...], labels: tuple[str, ...], **where: Any) -
     from bob_recon_plugin.decoders import read_card
 
     named = labels_of(labels, decoders)
-    with opened(where) as bench:
-        rows, limits = [], {}
+    header = ["decoder", "recogniser", "preset", "trained on"]
+    header += rate_columns("TMR", "Type-I", "Type-II")
+    header += ["mean cosine I / II", "mean SSIM", "parameters"]
+    seen: dict[str, Attacked] = {}
+
+    def rows(bench: Bench) -> Iterator[list[str]]:
         for number, (path, label) in enumerate(zip(decoders, named, strict=True)):
             model = read_card(path).recognizer
             done = bench.attack(f"decoder-{number}", model, decoder=path, keep_faces=True)
             about = [label, model, done.card.preset.split(":")[0], done.card.training_data]
             last = [f"{mean_ssim(bench, done):.3f}", f"{parameters(path) / 1e6:.1f} M"]
-            rows.append([*about, *rates(done.points), done.cosines, *last])
-            click.echo(line(rows[-1]), err=True)
-            limits[model] = ", ".join(f"{p.threshold + 1:.3f}" for p in done.points)
-        click.echo(table(HEADER, rows) + "\n")
-        told = [f"Thresholds of {model}, as cosines: {limit}." for model, limit in limits.items()]
-        click.echo(footnotes(bench.note(done.points), done.points, *told))
+            seen[model] = done
+            yield [*about, *rates(done.points), done.cosines, *last]
+
+    with opened(where) as bench:
+        show(header, rows(bench))
+        for model, done in seen.items():
+            limit = ", ".join(f"{point.threshold + 1:.3f}" for point in done.points)
+            told = f"Thresholds of {model}, as cosines: {limit}."
+            click.echo(footnotes(f"{bench.note(done.points)} {told}", done.points))
 
 
 if __name__ == "__main__":

@@ -68,10 +68,8 @@ def attack(lfw: str | None, decoder: Path, n: int, threads: int) -> Part:
 
 def command(lfw: str | None, threads: int) -> Part:
     """The whole command with both attacks against Bob's bona fide part alone."""
-    jobs = {
-        name: ("command", threads, {"lfw": lfw, "attacked": name == "ours"})
-        for name in ("ours", "stock")
-    }
+    programs = {"ours": True, "stock": False}
+    jobs = {n: ("command", threads, {"lfw": lfw, "attacked": a}) for n, a in programs.items()}
     told = "whole command with both attacks: time over that of Bob's bona fide part alone"
     return Part(jobs, lambda lap: lap["seconds"], "s", [(told, "ours", "stock")])
 
@@ -94,12 +92,11 @@ def workers(lfw: str | None, n: int) -> Part:
 
 
 def memory(run: Run, few: int, many: int) -> list[list[str]]:
-    """Rows of the peak memory of the client, for many probes over few, and bytes of the graph."""
+    """Rows of the peak memory of the client, for many probes over few."""
     rows = []
     for dask, where in ((False, "without Dask"), (True, "with Dask, its scheduler included")):
         laps = {n: run("memory", 1, probes=n, dask=dask) for n in (few, many)}
         told = ", ".join(f"{n:,} probes: {lap['peak_mb']:.0f} MB" for n, lap in laps.items())
-        told += f"; graph {laps[many]['graph_mb']:.1f} MB" if dask else ""
         ratio = laps[many]["peak_mb"] / laps[few]["peak_mb"]
         rows.append([f"peak memory of the client, {where}", f"{ratio:.2f}, 1 round", told])
     return rows

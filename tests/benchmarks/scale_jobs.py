@@ -1,7 +1,4 @@
-"""One measured run a process: what `tests.benchmarks.scale` compares, and the report of many rows.
-
-``python -m tests.benchmarks.scale_jobs NAME ARGUMENTS-AS-JSON`` prints a JSON object last.
-"""
+"""One measured run a process: what `tests.benchmarks.scale` compares."""
 
 from __future__ import annotations
 
@@ -22,9 +19,6 @@ from .turns import peak_kb, serve
 
 NAME = "arcface-mbf"
 _PEOPLE = 1000
-
-
-# -- what is attacked ---------------------------------------------------------
 
 
 class Some:
@@ -63,11 +57,10 @@ def _repeated(sets: list[Any], n: int) -> list[Any]:
     for i in range(n):
         again, place = divmod(i, len(sets))
         one = copy.copy(sets[place])
-        if again:
-            one.samples = [copy.copy(sample) for sample in one.samples]
-            for thing in (one, *one.samples):
-                thing.key = f"{again}/{thing.key}"
-            one.template_id = f"{again}/{one.template_id}"
+        one.samples = [copy.copy(sample) for sample in one.samples]
+        for thing in (one, *one.samples):
+            thing.key = f"{again}/{thing.key}"
+        one.template_id = f"{again}/{one.template_id}"
         chosen.append(one)
     return chosen
 
@@ -100,9 +93,6 @@ def _attacked(database: Any, **options: Any) -> Any:
     from bob_recon_plugin.attack.chain import attack
 
     return attack({"pipeline": _system(database), "database": database, **options})
-
-
-# -- the attack alone ---------------------------------------------------------
 
 
 def bare(decoder: str, n: int, tuned: bool) -> dict[str, float]:
@@ -196,9 +186,6 @@ def stock(decoder: str, n: int, lfw: str | None) -> dict[str, float]:
         return {"images": n - 2, "seconds": time.perf_counter() - started}
 
 
-# -- the whole command, and its workers ---------------------------------------
-
-
 def command(lfw: str | None, attacked: bool) -> dict[str, float]:
     """`bob bio pipeline simple`: bona fide alone as Bob does it, or with both attacks."""
     from tests import toy
@@ -247,22 +234,16 @@ def _warm() -> None:
     RecognizerTransformer(NAME).transform(found)
 
 
-# -- memory, and many rows ----------------------------------------------------
-
-
 def memory(probes: int, dask: bool) -> dict[str, float]:
-    """Peak memory of the process that a user starts, and bytes that it sends to the scheduler."""
+    """Peak memory of the process that a user starts."""
     from bob_recon_plugin.clients import local
     from tests import toy
 
     database = toy.ToyDatabase(_PEOPLE, probes // _PEOPLE, score_all_vs_all=False)
     client = local(2) if dask else None
-    sizes: list[int] = []
     with tempfile.TemporaryDirectory() as output:
         pipeline = toy.attack(toy.decoder(Path(output, "toy.safetensors")), keep_faces=False)
         try:
-            if client is not None:
-                _weigh(client, sizes)
             started = time.perf_counter()
             toy.execute(pipeline, output, database, client, dask_n_partitions=None)
         finally:
@@ -275,55 +256,9 @@ def memory(probes: int, dask: bool) -> dict[str, float]:
         "rows": rows,
         "seconds": time.perf_counter() - started,
         "peak_mb": peak_kb() / 1024,
-        "graph_mb": sum(sizes) / 1e6,
     }
 
 
-def _weigh(client: Any, sizes: list[int]) -> None:
-    """Note the size of every graph that is sent to the scheduler."""
-    from distributed.protocol import serialize
-
-    send = client._graph_to_futures
-
-    def weighed(graph: Any, *arguments: Any, **options: Any) -> Any:
-        _, frames = serialize(graph, serializers=["pickle"])
-        sizes.append(sum(memoryview(frame).nbytes for frame in frames))
-        return send(graph, *arguments, **options)
-
-    client._graph_to_futures = weighed
-
-
-def report(rows: int) -> dict[str, float]:
-    """`bob bio recon report` on many rows: 1,000 people, 2 % of each attack."""
-    with tempfile.TemporaryDirectory() as folder:
-        scores = Path(folder, "scores-dev.csv")
-        _write_scores(scores, rows)
-        start, cpu = time.perf_counter(), time.process_time()
-        from bob_recon_plugin.report.build import Options, write_report
-
-        write_report([scores], Path(folder, "report.html"), Options())
-        return {
-            "seconds": time.perf_counter() - start,
-            "processor_seconds": time.process_time() - cpu,
-            "peak_gb": peak_kb() / 2**20,
-        }
-
-
-def _write_scores(path: Path, rows: int) -> None:
-    draw, attacks = np.random.default_rng(0), rows // 50
-    columns = "template_id,probe_subject_id,bio_ref_template_id,bio_ref_subject_id,score"
-    with path.open("w") as stream:
-        stream.write(f"probe_{columns},probe_attack_type\n")
-        for n in range(rows - 2 * attacks):
-            probe, target = (f"s{i:04d}" for i in divmod(n % _PEOPLE**2, _PEOPLE))
-            score = draw.normal(0.7 if probe == target else 0.0, 0.12)
-            stream.write(f"{probe}/{n},{probe},{target}/0,{target},{score:.6f},\n")
-        for kind, mean in (("type1", 0.5), ("type2", 0.4)):
-            for n in range(attacks):
-                name, score = f"s{n % _PEOPLE:04d}", draw.normal(mean, 0.12)
-                stream.write(f"{kind}/{name}/{n},{name},{name}/0,{name},{score:.6f},{kind}\n")
-
-
 if __name__ == "__main__":
-    jobs = (bare, ours, stock, command, workers, memory, report)
+    jobs = (bare, ours, stock, command, workers, memory)
     serve({job.__name__: job for job in jobs})

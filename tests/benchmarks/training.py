@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,7 +14,6 @@ from bob_recon_plugin.common.validation import told_to_user
 
 from .turns import run, spread
 
-_IMAGES = 512  # pictures that the plain loop goes through
 Clocks = Mapping[str, float]  # seconds a step, "wall" and "cpu"
 
 
@@ -31,20 +27,6 @@ def report(samples: int, ours: Sequence[Clocks], plain: Sequence[Clocks]) -> str
         ratios = [b[clock] / a[clock] for a, b in zip(ours, plain, strict=True)]
         lines += ["", f"Ours is {spread(ratios)} times as fast {told}, {len(ratios)} rounds."]
     return "\n".join(lines)
-
-
-def write_pictures(data: str, folder: Path) -> Path:
-    """Write the first prepared faces as PNG files, as they would lie on a student's disk."""
-    from PIL import Image
-
-    from bob_recon_plugin.faces.dataset import open_datasets
-
-    dataset = open_datasets([data])
-    folder.mkdir()
-    rows = range(min(_IMAGES, len(dataset)))
-    for row, face in zip(rows, dataset.faces(rows), strict=True):
-        Image.fromarray(face.transpose(1, 2, 0)).save(folder / f"{row:05d}.png")
-    return folder
 
 
 @click.command()
@@ -86,19 +68,14 @@ def training(
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    with told_to_user(), tempfile.TemporaryDirectory() as folder:
+    with told_to_user():
         chosen = presets.get(preset, settings)
         common = {"data": data, "preset": preset, "settings": settings, "width": width}
         common |= {"device": device, "n": steps}
-        images = str(write_pictures(data, Path(folder, "pictures")))
-        ways = {
-            "ours": partial(run, "training_jobs", "ours", **common),
-            "plain": partial(run, "training_jobs", "plain", images=images, **common),
-        }
-        laps: dict[str, list[Any]] = {name: [] for name in ways}
+        laps: dict[str, list[Any]] = {"ours": [], "plain": []}
         for _ in tqdm(range(repeat), desc="rounds", disable=None):
-            for name, way in ways.items():
-                laps[name].append(way())
+            for name, found in laps.items():
+                found.append(run("training_jobs", name, **common))
     click.echo(f"{preset}, {chosen.batch_size} faces and {chosen.nobody} sampled embeddings\n")
     click.echo(report(chosen.samples, laps["ours"], laps["plain"]))
 

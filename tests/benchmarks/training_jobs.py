@@ -1,9 +1,8 @@
 """What `tests.benchmarks.training` compares, a process each: ours, and the plain loop.
 
 The loop has the networks, the batch, the losses and the optimiser of ours (and our loss
-functions, so that a gain there is not counted), and none of its preparations: pictures are decoded
-one by one, real faces are embedded anew in every step, the recognition model is what onnx2torch
-makes of it.
+functions, so that a gain there is not counted), and none of its preparations: faces are embedded
+anew in every step, and the recognition model is what onnx2torch makes of it.
 """
 
 from __future__ import annotations
@@ -15,12 +14,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import onnx
 import onnx2torch
 import pytorch_lightning as pl
 import torch
-from PIL import Image
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
@@ -46,9 +43,6 @@ def _preset(name: str, settings: dict[str, str]) -> presets.Preset:
     return replace(presets.get(name, settings), pixel_share=0.0)
 
 
-# -- bob bio recon train itself ------------------------------------------------
-
-
 class _Enough(Exception):
     """The clock has been read."""
 
@@ -67,15 +61,10 @@ class _Pace(pl.Callback):
             raise _Enough
 
 
-def ours(
-    data: str, preset: str, settings: dict, width: float, device: str, n: int
-) -> dict[str, Any]:
+def ours(data: str, preset: str, settings: dict, n: int, **plan: Any) -> dict[str, Any]:
     """Seconds of a step of the training that the command runs."""
-    pace = _Pace(n, device)
-    plan = training.Plan(
-        preset, _preset(preset, settings), width=width, steps=_ENDLESS, every=_ENDLESS,
-        patience=0, device=device,
-    )  # fmt: skip
+    pace, chosen = _Pace(n, plan["device"]), _preset(preset, settings)
+    made = training.Plan(preset, chosen, steps=_ENDLESS, every=_ENDLESS, patience=0, **plan)
 
     class Paced(pl.Trainer):
         def __init__(self, callbacks: list[pl.Callback], **more: Any):
@@ -84,35 +73,28 @@ def ours(
 
     with tempfile.TemporaryDirectory() as folder, patch.object(training.pl, "Trainer", Paced):
         try:
-            training.train(open_datasets([data]), Path(folder), plan)
+            training.train(open_datasets([data]), Path(folder), made)
         except _Enough:
             return pace.found
     raise RuntimeError("the training ended before its time was measured")
 
 
-# -- the same as one would write it from the paper -----------------------------
+class Faces(Dataset):
+    """Prepared faces, one at a time, in [0, 1], mirrored half of the time if so wanted."""
 
-
-class Pictures(Dataset):
-    """Image files, one at a time, in [0, 1], mirrored half of the time if so wanted."""
-
-    def __init__(self, folder: str, mirror: bool):
-        self.paths, self.mirror = sorted(Path(folder).glob("*.png")), mirror
+    def __init__(self, dataset: Any, mirror: bool):
+        self.dataset, self.mirror = dataset, mirror
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.dataset)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        pixels = np.array(Image.open(self.paths[index]).convert("RGB"))
-        face = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+        face = torch.from_numpy(self.dataset.faces([index])[0]).float() / 255
         return face.flip(2) if self.mirror and torch.rand(()) < 0.5 else face
 
 
 class PlainRecognizer(nn.Module):
-    """A recognition model as its converter gives it, behind its normalisation.
-
-    With `jitter`, a face is moved, mirrored and made noisy before.
-    """
+    """A recognition model as its converter gives it; with `jitter`, faces are disturbed before."""
 
     def __init__(self, name: str):
         super().__init__()
@@ -130,7 +112,7 @@ class PlainRecognizer(nn.Module):
 
 
 def steps(
-    data: str, preset: str, settings: dict, width: float, device: str, images: str
+    data: str, preset: str, settings: dict, width: float, device: str
 ) -> Iterator[torch.Tensor]:
     """Train, a step at a time; yields the loss."""
     chosen, dataset = _preset(preset, settings), open_datasets([data])
@@ -144,8 +126,8 @@ def steps(
     average = None
     if chosen.ema:
         average = AveragedModel(decoder, multi_avg_fn=get_ema_multi_avg_fn(chosen.ema))
-    pictures, random = Pictures(images, chosen.mirror), generator(0)
-    loader = DataLoader(pictures, chosen.batch_size, shuffle=True, drop_last=True)
+    known, random = Faces(dataset, chosen.mirror), generator(0)
+    loader = DataLoader(known, chosen.batch_size, shuffle=True, drop_last=True)
     while True:
         for batch in loader:
             faces = batch.to(device)

@@ -60,11 +60,7 @@ def spread(values: Sequence[float], form: str = ".2f", unit: str = "") -> str:
 
 
 def run(module: str, job: str, threads: int | None = None, **arguments: Any) -> dict[str, Any]:
-    """Run a job of a module that calls :func:`serve` in a process of its own, with its arguments.
-
-    ``threads`` are those of the libraries that compute. A job that fails is an error with the end
-    of what it printed.
-    """
+    """Run a job of a module that calls :func:`serve` in a process of so many threads."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     own = {} if threads is None else dict.fromkeys(names, str(threads))
     done = subprocess.run(
