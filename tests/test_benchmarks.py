@@ -380,7 +380,7 @@ def test_the_plain_loop_learns(data):
 def test_both_train_in_turns(data):
     turns = ["--width", "0.05", "--repeat", "1", "--steps", "2", "--device", "cpu"]
     rows = printed(training.training, data, *turns, "--set", "batch_size=3", "--set", "sampled=1")
-    assert [row[""][0] for row in rows] == ["ours", "straightforward loop"]
+    assert [row["training"][0] for row in rows] == ["ours", "straightforward loop"]
     assert all(float(row["processor ms a step"][0]) > 0 for row in rows)
 
 

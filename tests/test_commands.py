@@ -195,7 +195,7 @@ def typed(monkeypatch, *arguments: object) -> Result:
     [
         ("model.onnx", "pipeline = bob_pipeline(from_onnx('model.onnx'))`"),
         ("decoder.safetensors", "`decoder = 'decoder.safetensors'`"),
-        ("faces.zip", "name a resource, or a Python file that says what faces.zip is for"),
+        ("faces.zip", "name a resource, or a Python file that uses faces.zip"),
     ],
 )
 def test_a_binary_file_among_the_resources_is_told(tmp_path, monkeypatch, name, told):

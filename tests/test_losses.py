@@ -137,14 +137,14 @@ def test_identity_terms_by_hand():
 
 @pytest.mark.parametrize("term", [losses.mse, losses.mae, losses.ssim])
 def test_images_must_be_pairs(term):
-    with pytest.raises(ValueError, match="must be two tensors of one shape with 4 dimensions"):
+    with pytest.raises(ValueError, match="must be two tensors of the same shape with 4 dimensions"):
         term(images(n=2), images(n=1))
     with pytest.raises(ValueError, match="at least one pair, got none"):
         term(images(n=2)[:0], images(n=2)[:0])
 
 
 def test_embeddings_must_be_pairs():
-    with pytest.raises(ValueError, match=r"of one shape with 2 dimensions, got .* and"):
+    with pytest.raises(ValueError, match=r"of the same shape with 2 dimensions, got .* and"):
         losses.identity(torch.zeros(2, 3), torch.zeros(3))
 
 
@@ -254,9 +254,9 @@ def test_faces_without_an_image_are_judged_by_identity_alone():
     torch.testing.assert_close(found["identity"], losses.identity(255 * x.mean(dim=(2, 3)), e))
     with pytest.raises(ValueError, match=r"got \(5, 3\) and \(2, 3\)"):
         loss(x, y, e[:2])
-    with pytest.raises(ValueError, match="must be two tensors of one shape"):
+    with pytest.raises(ValueError, match="must be two tensors of the same shape"):
         loss(x[:1], y, e[:1])
-    with pytest.raises(ValueError, match="must be two tensors of one shape"):
+    with pytest.raises(ValueError, match="must be two tensors of the same shape"):
         Loss({"mse": 1.0})(x, y)
 
 

@@ -189,7 +189,7 @@ def test_scores_of_another_system_are_not_overwritten_without_checkpoints(checkp
 def test_a_record_that_cannot_be_read_is_told(checkpoint, tmp_path):
     toy.run(toy.attack(checkpoint), tmp_path)
     (tmp_path / "recon-run.json").write_text("[]")
-    with pytest.raises(StaleOutputError, match="record of an earlier run, got a file that cannot"):
+    with pytest.raises(StaleOutputError, match="record of an earlier run, got an unreadable file"):
         toy.run(toy.attack(checkpoint), tmp_path)
 
 

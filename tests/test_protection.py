@@ -39,7 +39,7 @@ from bob_recon_plugin.protection import (
     attackers_key,
     subjects_key,
 )
-from bob_recon_plugin.protection.estimates import _mean_of_largest, estimate
+from bob_recon_plugin.protection.estimates import estimate, mean_of_largest
 from bob_recon_plugin.protection.matrices import gaussian, orthonormal
 from bob_recon_plugin.protection.scheme import Scheme
 from tests import toy
@@ -549,9 +549,9 @@ def test_the_estimate_of_index_of_max_beats_the_sum_of_nearest_directions():
 
 
 def test_mean_of_the_largest_normal_number():
-    assert _mean_of_largest(1) == pytest.approx(0, abs=1e-9)
-    assert _mean_of_largest(2) == pytest.approx(1 / math.sqrt(math.pi))
-    assert _mean_of_largest(3) == pytest.approx(1.5 / math.sqrt(math.pi))
+    assert mean_of_largest(1) == pytest.approx(0, abs=1e-9)
+    assert mean_of_largest(2) == pytest.approx(1 / math.sqrt(math.pi))
+    assert mean_of_largest(3) == pytest.approx(1.5 / math.sqrt(math.pi))
 
 
 @settings(max_examples=10)

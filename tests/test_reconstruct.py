@@ -356,7 +356,7 @@ def test_vectors_become_the_faces_of_the_decoder(toy_decoder):
     assert "out: 3 faces of toy, 3 drawn now; the first stand in out/contact-sheet.png." in told
     assert told.count("Note: no cosines") == 1
     assert "it is no registered model" in told
-    with pytest.warns(UserWarning, match="nothing is known of the norms"):
+    with pytest.warns(UserWarning, match="the norm of embeddings of toy is not known"):
         faces = FaceReconstructor(toy_decoder).transform(ROWS)
     for name, face in zip(IDS, faces, strict=True):
         np.testing.assert_array_equal(pixels(f"out/{name}.png"), face.transpose(1, 2, 0))
@@ -372,7 +372,7 @@ def test_vectors_become_the_faces_of_the_decoder(toy_decoder):
 
 def test_a_warning_is_said_once_for_all_batches(toy_decoder):
     told = drawn(*toys(toy_decoder, "--batch-size", 1, vectors=write_csv(IDS)))
-    assert told.count("Note: nothing is known of the norms that embeddings of toy have") == 1
+    assert told.count("Note: the norm of embeddings of toy is not known") == 1
 
 
 def test_names_of_files_are_safe_and_differ():
@@ -455,14 +455,14 @@ def test_a_folder_of_another_input_or_decoder_is_refused(toy_decoder, tmp_path):
     drawn(*arguments)
     other = toy.decoder(tmp_path / "other.safetensors", seed=5)
     told = refused(*toys(other))
-    assert "must hold the work of the same run" in told
+    assert "must hold results of the same run" in told
     assert "decoder.sha256 was" in told
     write_csv(["dan", *IDS[1:]])
     assert "vectors was" in refused(*arguments)
     drawn(*arguments, "--force")
     assert not Path("out/ann.png").exists()
     Path("out/recon-run.json").unlink()
-    assert "`output` must be a folder of its own" in refused(*arguments)
+    assert "`output` must be a new folder" in refused(*arguments)
 
 
 def test_vectors_of_another_model_go_through_an_adapter(toy_decoder):

@@ -36,7 +36,10 @@ WAYS = {
 
 
 REFUSED = {
-    "a full disk": (OSError(28, "No space left on device", "out/x"), "`out/x` must be a file or"),
+    "a full disk": (
+        OSError(28, "No space left on device", "out/x"),
+        "`out/x` must be a usable file or",
+    ),
     "no libGL": (ImportError("libGL.so.1: cannot open"), "run `apt-get install libgl1"),
 }
 

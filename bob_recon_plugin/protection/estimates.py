@@ -135,7 +135,7 @@ def _centred(scheme: IndexOfMax, key: int, size: int) -> tuple[np.ndarray, tuple
     matrix = matrix - matrix.mean(axis=1, keepdims=True)
     flat = matrix.reshape(-1, size)
     gram = flat.T @ flat
-    slope = _mean_of_largest(q) / (q - 1)
+    slope = mean_of_largest(q) / (q - 1)
     gram.flat[:: size + 1] += size * (1 / q - slope**2) / slope**2
     return matrix, scipy.linalg.cho_factor(gram)
 
@@ -146,7 +146,7 @@ def _density(x: Any) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _mean_of_largest(count: int) -> float:
+def mean_of_largest(count: int) -> float:
     """Mean of the largest of ``count`` independent standard normal numbers."""
 
     def density(x: float) -> float:

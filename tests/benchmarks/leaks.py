@@ -112,9 +112,7 @@ def adapted(model: str, faces: Any, other: Path, folder: Path) -> Iterator[Leak]
 @click.option(
     "--other", "others", multiple=True, type=click.Path(path_type=Path), help="For another model."
 )
-@click.option(
-    "--templates", "some", default=500, show_default=True, help="Attacks of each type, drawn."
-)
+@click.option("--templates", "some", default=500, show_default=True, help="Attacks, drawn.")
 @click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), default=PARTS)
 @attack_options
 def leaks(

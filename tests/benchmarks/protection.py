@@ -98,12 +98,7 @@ def cases(tokens: Sequence[str] = tuple(TOKENS), only: str = "") -> list[Case]:
     "--token", "tokens", multiple=True, type=click.Choice(list(TOKENS)), default=tuple(TOKENS)
 )
 @click.option("--only", default="", metavar="TEXT", help="Schemes with this in their names.")
-@click.option(
-    "--attacks",
-    "some",
-    type=click.IntRange(1),
-    help="So many of each type, spread evenly over all. Default: all.",
-)
+@click.option("--attacks", "some", type=click.IntRange(1), help="So many, spread over all.")
 @attack_options
 def protection(
     decoder: Path | None, tokens: tuple[str, ...], only: str, some: int | None, **where: Any

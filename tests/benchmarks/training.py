@@ -19,7 +19,7 @@ Clocks = Mapping[str, float]  # seconds a step, "wall" and "cpu"
 
 def report(samples: int, ours: Sequence[Clocks], plain: Sequence[Clocks]) -> str:
     """Write laps, round by round, of steps of so many reconstructions as Markdown."""
-    lines = ["| | images/s | ms a step | processor ms a step |", "|---|---|---|---|"]
+    lines = ["| training | images/s | ms a step | processor ms a step |", "|---|---|---|---|"]
     for name, laps in (("ours", ours), ("straightforward loop", plain)):
         wall, cpu = (median(lap[clock] for lap in laps) for clock in ("wall", "cpu"))
         lines.append(f"| {name} | {samples / wall:.1f} | {1e3 * wall:.0f} | {1e3 * cpu:.0f} |")
