@@ -43,7 +43,7 @@ from ._stoppable import Stoppable
     help="Vectors that are decoded at once.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--force", "-f", is_flag=True, help="Draw anew what the folder holds.")
+@click.option("--force", "-f", is_flag=True, help="Draw all faces again.")
 def reconstruct(
     vectors: str,
     recognizer: str,

@@ -146,7 +146,7 @@ def folded(layers: Any) -> nn.Sequential:
 class _FromOnePixel(nn.Module):
     """A transposed convolution without padding of images of one pixel, as a matrix product.
 
-    Kernels for any image are several times slower there, and order the weights anew each time.
+    Kernels for any image are several times slower there, and reorder the weights each time.
     """
 
     weight: torch.Tensor

@@ -96,7 +96,7 @@ def reconstruct_file(
     device : str
         "auto", "cpu", "cuda", "cuda:1", ...
     force : bool
-        Draw anew what the folder holds.
+        Draw all faces again.
 
     Returns
     -------
@@ -287,7 +287,7 @@ class _Again:
         else:
             about, positions = get(name), reconstructor.card().positions
             embed = RecognizerTransformer(name, device=device)
-            embed.transform([])  # weights that cannot be used are told before any work
+            embed.transform([])  # unusable weights are an error before any work
             cropper = None
             same = same_place(positions, about.cropped_positions)
             if not same or reconstructor.image_size != about.image_size:
