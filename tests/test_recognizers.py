@@ -276,9 +276,8 @@ def test_truncated_weights_are_told(tmp_path):
     ("variant", "message"),
     [
         ({"out": "map"}, r"must give embeddings of shape \(n, d\), got \[None, 4, 1, 1\]"),
-        ({"channels": 16, "sides": (16, 3)}, r"must take images of shape \(n, 3, H, W\), got"),
-        ({"tail": ("act",)}, "with one input and one output, got 1 and 2"),
-        ({"out": "open"}, r"`embedding_size` must be given, got none: tiny\.onnx does not fix it"),
+        ({"channels": 16}, r"shape \(n, 3, H, W\) or \(n, H, W, 3\), got \[None, 16, 16, 16\]"),
+        ({"tail": ("flat",)}, r"must be one of 'y' \(1, 6\), 'flat' \(1, 4\), got none for"),
     ],
 )
 def test_onnx_file_of_another_form_is_told_when_described(tmp_path, variant, message):

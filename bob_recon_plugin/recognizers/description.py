@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..common.validation import InputError, one_of
+from ..common.validation import InputError, one_of, whole_number
 from ..images.geometry import INSIGHTFACE_EYES
+
+
+def check_image_size(size: object) -> None:
+    """Raise ValueError unless ``size`` is a height and a width."""
+    if not isinstance(size, tuple) or len(size) != 2:
+        raise InputError(f"`image_size` must be (height, width) in pixels, got {size!r}.")
+    for side in size:
+        whole_number("image_size", side)
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,12 @@ class Recognizer:
         Licence of the weights.
     source : str
         How to get the weights, for messages.
+    output : str or None
+        Name of the output of the ONNX file that is the embedding; None: its only one, or the only
+        one of shape (n, d) with d > 1.
+    layout : {"nchw", "nhwc"}
+        Whether the ONNX file takes images with channels first or last. Callers always pass
+        channels first.
     """
 
     name: str
@@ -59,9 +73,18 @@ class Recognizer:
     sha256: str | None = None
     licence: str = "unknown"
     source: str = "ask the author of this description for the file"
+    output: str | None = None
+    layout: str = "nchw"
 
     def __post_init__(self) -> None:
         one_of("color", self.color, ("rgb", "bgr"))
+        one_of("layout", self.layout, ("nchw", "nhwc"))
+        if self.network != "onnx" and (self.output is not None or self.layout != "nchw"):
+            raise InputError(
+                "`output` and `layout` must be left out for a network that is not in an ONNX "
+                f"file, got {self.output!r} and {self.layout!r} for {self.network}."
+            )
+        check_image_size(self.image_size)
         if self.embedding_size < 1:
             raise InputError(f"`embedding_size` must be at least 1, got {self.embedding_size}.")
         if not self.scale > 0:

@@ -39,9 +39,7 @@ def load_module(recognizer: str | Recognizer, weights: str | Path | None = None)
     recognizer = get(recognizer)
     path = verified(recognizer, weights)
     if recognizer.network == "onnx":
-        from .onnx.network import ensure_batches, load_onnx  # slow: loads torchvision too
+        from .onnx.network import open_onnx  # slow: loads torchvision too
 
-        module = RecognizerModule(recognizer, load_onnx(path))
-        ensure_batches(module, path)
-        return module
+        return open_onnx(recognizer, path)
     return RecognizerModule(recognizer, load_backbone(recognizer, path))

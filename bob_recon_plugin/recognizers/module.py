@@ -84,7 +84,7 @@ class RecognizerModule(FrozenModule):
     ----------
     recognizer : Recognizer
     network : Module
-        Its input is normalised faces, in the channel order of the description.
+        Its input is normalised faces, in the channel order and the layout of the description.
     """
 
     def __init__(self, recognizer: Recognizer, network: nn.Module):
@@ -114,7 +114,10 @@ class RecognizerModule(FrozenModule):
         images = full_precision(images)
         if about.color == "bgr":
             images = images.flip(1)
-        embeddings = self.network((images - about.mean) / about.scale)
+        images = (images - about.mean) / about.scale
+        if about.layout == "nhwc":
+            images = images.permute(0, 2, 3, 1)
+        embeddings = self.network(images)
         check_embeddings(embeddings, len(images), about.embedding_size, about.name)
         return embeddings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..common.validation import InputError, InputTypeError, existing_file, one_of
+from ..common.validation import InputTypeError, existing_file, one_of
 from ..images.geometry import BOB_EYES, INSIGHTFACE_EYES
 from .description import Recognizer
 from .weights import model_sha256
@@ -173,13 +173,15 @@ def from_onnx(path: str | Path, name: str | None = None, **description: Any) -> 
     Parameters
     ----------
     path : str or Path
-        A file with one input of shape (n, 3, H, W) and one output of shape (n, d).
+        A file with one input of shape (n, 3, H, W) or (n, H, W, 3), of floats or whole numbers,
+        and one output of shape (n, d). For a file with several such outputs, give ``output``.
     name : str, optional
         Default: the file's name without its extension.
     **description
-        Other fields of :class:`Recognizer`. H, W and d are read from the file if it has them.
+        Other fields of :class:`Recognizer`. H, W, d, ``layout`` and ``output`` are found in the
+        file; the network runs once if no shape in the file fixes d, or to choose among outputs.
         Channel order, value range and crop positions are not in the file: by default, they are
-        those of the InsightFace models.
+        those of the InsightFace models; a file that takes whole numbers gets them as they are.
 
     Returns
     -------
@@ -189,19 +191,10 @@ def from_onnx(path: str | Path, name: str | None = None, **description: Any) -> 
     Raises
     ------
     FileNotFoundError, ValueError
-        For a file that is missing, cannot be read, or has other inputs or outputs.
+        For a file that is missing, cannot be read or converted, or has other inputs or outputs.
     """
-    from .onnx.network import read_geometry
+    from .onnx.network import describe_onnx
 
     path = existing_file("path", path, "give the path of an ONNX file.").resolve()
-    size, image_size = read_geometry(path)
-    description.setdefault("embedding_size", size)
-    if image_size is not None:
-        description.setdefault("image_size", image_size)
-    if description["embedding_size"] is None:
-        raise InputError(
-            f"`embedding_size` must be given, got none: {path.name} does not fix it; "
-            "pass embedding_size=."
-        )
     about = {"network": "onnx", "weights": str(path), "sha256": model_sha256(path, "onnx")}
-    return Recognizer(name=name or path.stem, **about | description)
+    return Recognizer(name=name or path.stem, **about | describe_onnx(path, description))

@@ -1,7 +1,8 @@
-"""Make the batch size of a network variable when its ONNX file fixes it to one image.
+"""Make the batch size of a network variable when its ONNX file fixes it.
 
-Exporters may write the batch size into the constants of a graph. The network is run with one image
-and with two images: the shapes of the results show which side of each constant is the batch.
+Exporters may write the batch size into the constants of a graph. The network is run with this batch
+and with twice as many images: the shapes of the results show which side of each constant is the
+batch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import fx, nn
 Shapes = dict[str, tuple[int, ...]]
 
 
-def open_batch(network: fx.GraphModule, image_size: tuple[int, int]) -> None:
+def open_batch(network: fx.GraphModule, shape: tuple[int, ...]) -> None:
     """Make a converted network accept any batch size, in place.
 
     Constant shapes of reshapes and expansions get a variable batch side. Constants that are
@@ -29,22 +30,22 @@ def open_batch(network: fx.GraphModule, image_size: tuple[int, int]) -> None:
     Parameters
     ----------
     network : GraphModule
-        From onnx2torch, in evaluation mode; its input has shape (1, 3, H, W).
-    image_size : (int, int)
-        H and W.
+        From onnx2torch, in evaluation mode.
+    shape : tuple of int
+        Of its input; the first side is the batch size that the file fixes, mostly 1.
 
     Raises
     ------
     Exception
-        Any error of an operator that still refuses two images.
+        Any error of an operator that still refuses twice as many images.
     """
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand((2, 3, *image_size), generator=generator) * 2 - 1
+    images = torch.rand((2 * shape[0], *shape[1:]), generator=generator) * 2 - 1
     with torch.no_grad():
         single = _ShapeRecorder(network)
-        single.run(images[:1])
+        single.run(images[: shape[0]])
         try:
-            _BatchOpener(network, single.shapes).run(images)
+            _BatchOpener(network, single.shapes, shape[0]).run(images)
         finally:
             network.recompile()
 
@@ -64,12 +65,13 @@ class _ShapeRecorder(fx.Interpreter):
 
 
 class _BatchOpener(_ShapeRecorder):
-    """Run a network with two images, and replace the operators that expect one."""
+    """Run a network with twice as many images, and replace operators that expect one batch."""
 
-    def __init__(self, network: fx.GraphModule, single: Shapes):
+    def __init__(self, network: fx.GraphModule, single: Shapes, size: int):
         super().__init__(network)
         self.network = network
         self.single = single
+        self.size = size
 
     def run_node(self, n: fx.Node) -> Any:
         module = self.network.get_submodule(str(n.target)) if n.op == "call_module" else None
@@ -78,7 +80,7 @@ class _BatchOpener(_ShapeRecorder):
         elif isinstance(module, OnnxConcat):
             self._open_concat(n, module)
         elif isinstance(module, OnnxResize):
-            module.ignore_bs_ch_size = True  # its sizes include a batch size of one
+            module.ignore_bs_ch_size = True  # its sizes include a batch size
         return super().run_node(n)
 
     def _open_shape(self, n: fx.Node, module: OnnxReshape | OnnxExpand) -> None:
@@ -90,7 +92,9 @@ class _BatchOpener(_ShapeRecorder):
             return
         reshapes = isinstance(module, OnnxReshape)
         # expansion may add sides at the front
-        batch = axis_after_reshape(before, axis, after) if reshapes else axis - len(before)
+        batch = (
+            axis_after_reshape(before, axis, after, self.size) if reshapes else axis - len(before)
+        )
         if batch is None:
             return
         args, kwargs = self.fetch_args_kwargs_from_env(n)
@@ -105,12 +109,19 @@ class _BatchOpener(_ShapeRecorder):
 
     def _open_concat(self, n: fx.Node, module: OnnxConcat) -> None:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
-        if _shape_of(module, *args, **kwargs) is None:
-            self.network.add_submodule(str(n.target), _Concat(module.axis))
+        if _shape_of(module, *args, **kwargs) is not None:
+            return
+        names = [str(source) for source in n.args]
+        axes = [batch_axis(self.single[name], self.shapes[name]) for name in names]
+        batch = next((axis for axis in axes if axis is not None), None)
+        if batch is not None:
+            fixed = [axis is None for axis in axes]
+            if all(_alike(t, batch) for t, same in zip(args, fixed, strict=True) if same):
+                self.network.add_submodule(str(n.target), _Concat(module.axis, batch, fixed))
 
 
 def batch_axis(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
-    """Axis in which the shapes for one and for two images differ; None unless exactly one does.
+    """Axis in which the shapes for one batch and for two differ; None unless exactly one does.
 
     >>> batch_axis((8, 49), (16, 49))
     0
@@ -121,7 +132,9 @@ def batch_axis(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
     return differing[0]
 
 
-def axis_after_reshape(before: tuple[int, ...], axis: int, after: tuple[int, ...]) -> int | None:
+def axis_after_reshape(
+    before: tuple[int, ...], axis: int, after: tuple[int, ...], size: int = 1
+) -> int | None:
     """Batch axis after a reshape.
 
     A reshape keeps the order of numbers in memory, and therefore the product of the sides before
@@ -130,9 +143,11 @@ def axis_after_reshape(before: tuple[int, ...], axis: int, after: tuple[int, ...
     Parameters
     ----------
     before, after : tuple of int
-        Shapes before and after the reshape, for one image.
+        Shapes before and after the reshape, for one batch.
     axis : int
         Axis of the batch in ``before``.
+    size : int
+        Number of images in the batch.
 
     Returns
     -------
@@ -148,9 +163,11 @@ def axis_after_reshape(before: tuple[int, ...], axis: int, after: tuple[int, ...
     0
     >>> axis_after_reshape((3, 1, 8), 1, (24,)) is None
     True
+    >>> axis_after_reshape((4, 8), 0, (1, 4, 8), size=4)
+    1
     """
     outside = prod(before[:axis])
-    fitting = [i for i in range(len(after)) if prod(after[:i]) == outside]
+    fitting = [i for i, side in enumerate(after) if prod(after[:i]) == outside and not side % size]
     if axis in fitting:
         return axis
     return fitting[0] if fitting else None
@@ -161,6 +178,11 @@ def _shape_of(module: nn.Module, *args: Any, **kwargs: Any) -> list[int] | None:
         return list(module(*args, **kwargs).shape)
     except RuntimeError:  # the number of elements does not fit
         return None
+
+
+def _alike(constant: torch.Tensor, batch: int) -> bool:
+    """Whether a constant is the same for every image of the batch."""
+    return torch.equal(constant, constant.narrow(batch, 0, 1).expand_as(constant))
 
 
 class _Reshape(nn.Module):
@@ -186,13 +208,22 @@ class _Expand(nn.Module):
 
 
 class _Concat(nn.Module):
-    """Concatenate along an axis; in all other axes, sides of one are repeated to fit."""
+    """Concatenate along an axis; in all other axes, sides of one are repeated to fit.
 
-    def __init__(self, axis: int):
+    Of ``fixed`` tensors, which are constants of the graph, only the first row in ``batch`` is used.
+    """
+
+    def __init__(self, axis: int, batch: int, fixed: list[bool]):
         super().__init__()
         self.axis = axis
+        self.batch = batch
+        self.fixed = fixed
 
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+    def forward(self, *given: torch.Tensor) -> torch.Tensor:
+        tensors = [
+            t.narrow(self.batch, 0, 1) if fixed else t
+            for t, fixed in zip(given, self.fixed, strict=True)
+        ]
         sides = [max(same) for same in zip(*(t.shape for t in tensors), strict=True)]
         sides[self.axis] = -1
         return torch.cat([t.expand(sides) for t in tensors], self.axis)

@@ -32,7 +32,7 @@ def read_external(model: onnx.ModelProto, path: Path) -> None:
     ValueError
         When the data is outside the folder, or has another size than the tensor.
     """
-    for tensor in _tensors(model.graph):
+    for tensor in tensors_of(model.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             tensor.raw_data = _bytes_of(tensor, path)
             del tensor.external_data[:]
@@ -63,14 +63,15 @@ def _locations(path: Path) -> list[str]:
         return []
     return [
         entry.value
-        for tensor in _tensors(model.graph)
+        for tensor in tensors_of(model.graph)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
         for entry in tensor.external_data
         if entry.key == "location"
     ]
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Iterate over the tensors in a graph: constants, and attributes of nodes."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:

@@ -27,7 +27,7 @@ DOMAIN = "bob_recon_plugin"
 
 def use_native(model: onnx.ModelProto) -> None:
     """Replace the known patterns, in place."""
-    for step in (_fuse_gelus, _fuse_layer_norms, _fuse_linears, _fix_slices):
+    for step in (_fuse_gelus, _fuse_layer_norms, _fuse_linears, _fix_slices, _fix_norms):
         index = GraphIndex(model.graph)
         step(index)
         _prune(model.graph)
@@ -179,6 +179,16 @@ def _bounds(index: GraphIndex, node: onnx.NodeProto) -> dict[str, list[int]] | N
     return {"axes": list(range(n)), "steps": [1] * n, **about}
 
 
+# --- x / |x| ---
+
+
+def _fix_norms(index: GraphIndex) -> None:
+    """Replace normalisations to unit length, for which onnx2torch has no converter."""
+    for node in index.nodes("LpNormalization"):
+        about = {"axis": -1, "p": 2} | attributes(node)
+        _replace(node, "LpNormalization", [node.input[0]], **about)
+
+
 # --- to torch ---
 
 
@@ -209,6 +219,15 @@ class _Slice(nn.Module):
         return x[tuple(where)]
 
 
+class _LpNormalization(nn.Module):
+    def __init__(self, p: int, axis: int):
+        super().__init__()
+        self.p, self.axis = p, axis
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.normalize(x, self.p, self.axis)
+
+
 def _converted(node: OnnxNode, module: nn.Module) -> OperationConverterResult:
     return OperationConverterResult(module, onnx_mapping_from_node(node))
 
@@ -232,3 +251,8 @@ def _linear(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
 @add_converter("Slice", version=1, domain=DOMAIN)
 def _slice(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
     return _converted(node, _Slice(**node.attributes))
+
+
+@add_converter("LpNormalization", version=1, domain=DOMAIN)
+def _lp_normalization(node: OnnxNode, graph: OnnxGraph) -> OperationConverterResult:
+    return _converted(node, _LpNormalization(**node.attributes))

@@ -11,93 +11,170 @@ import onnx
 import torch
 from onnx2torch import convert
 from onnx2torch.node_converters.activations import OnnxPReLU
-from torch import fx, nn
+from torch import fx
 from torch.fx.experimental.optimization import fuse
 
 from ...common.validation import InputError
 from ...common.weights_files import shortened
+from ..description import Recognizer, check_image_size
 from ..module import FixedPReLU, RecognizerModule
 from .batches import open_batch
-from .external import read_external
 from .names import renamed
+from .reading import ImageInput, keep_output, read_images, read_model, shape_of
 from .rewriting import rewritten
 
-_LARGEST_SIDE = 4096  # of an image, in pixels
+Shape = tuple[int, ...]
 
 
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except Exception as error:  # protobuf has no common error across its versions
-        raise InputError(
-            f"`weights` must be an ONNX file, got {path}, which cannot be read ({error}); "
-            "download the file again."
-        ) from error
-    read_external(model, path)
-    inputs, outputs = _inputs(model), model.graph.output
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise InputError(
-            f"`weights` must be an ONNX file with one input and one output, got {len(inputs)} and "
-            f"{len(outputs)} in {path}; download it again, or export the embedding as only output."
-        )
-    return model
+def describe_onnx(path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Complete the fields of a description with those that an ONNX file decides.
 
+    Parameters
+    ----------
+    path : Path
+    given : dict
+        Fields of :class:`~bob_recon_plugin.recognizers.Recognizer` that are not changed.
 
-def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in constants]
-
-
-def _shape(value: onnx.ValueInfoProto) -> list[int | None]:
-    """Return the sides of a shape; None for a side that the file does not fix."""
-    return [side.dim_value or None for side in value.type.tensor_type.shape.dim]
-
-
-def read_geometry(path: Path) -> tuple[int | None, tuple[int, int] | None]:
-    """Return the embedding size and the input's (height, width); None if the file has none."""
-    model = _read(path)
-    images, embeddings = _shape(_inputs(model)[0]), _shape(model.graph.output[0])
-    if len(images) != 4 or images[1] not in (3, None):
-        raise InputError(
-            f"`path` must take images of shape (n, 3, H, W), got {images} in {path}; "
-            "export the network with channels first."
-        )
-    if embeddings and len(embeddings) != 2:
-        raise InputError(
-            f"`path` must give embeddings of shape (n, d), got {embeddings} in {path}; "
-            "export the network with its last layers flattened."
-        )
-    size = embeddings[1] if embeddings else None
-    height, width = images[2:]
-    if max(height or 1, width or 1) > _LARGEST_SIDE:
-        raise InputError(
-            f"`path` must take images of at most {_LARGEST_SIDE} pixels a side, got {images} in "
-            f"{path}; export the network for the images that it was trained on."
-        )
-    return size, (height, width) if height and width else None
-
-
-def load_onnx(path: Path) -> nn.Module:
-    """Turn an ONNX file into a torch network.
+    Returns
+    -------
+    dict
+        The given fields, ``layout``, ``embedding_size``, and where they are needed
+        ``image_size``, ``output``, ``mean`` and ``scale``.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, or has an operator that cannot be converted.
+        For a file that cannot be read, or does not turn images into vectors.
     """
-    model = _read(path)
+    model = read_model(path)
+    images = read_images(model, path, given.get("layout"))
+    found: dict[str, Any] = {"layout": images.layout}
+    if images.size is not None:
+        found["image_size"] = images.size
+    if images.whole_numbers:
+        found |= {"mean": 0.0, "scale": 1.0}
+    found |= given
+    _check_range(images, found.get("mean"), found.get("scale"), path)
+    size = found.get("image_size", Recognizer.image_size)
+    check_image_size(size)
+    shape = _input_shape(size, images)
+    if len(model.graph.output) > 1:
+        found["output"] = found.get("output") or _embedding_of(model, path, shape)
+    if found.get("output") is not None:
+        keep_output(model, found["output"], path)
+    if found.get("embedding_size") is None:
+        found["embedding_size"] = _embedding_size(model, path, shape)
+    return found
+
+
+def _input_shape(size: tuple[int, int], images: ImageInput) -> Shape:
+    """Return the shape that the network takes: one image, or as many as its file fixes."""
+    batch = images.batch or 1
+    return (batch, 3, *size) if images.layout == "nchw" else (batch, *size, 3)
+
+
+def _check_range(images: ImageInput, mean: Any, scale: Any, path: Path) -> None:
+    """Raise ValueError for whole pixels that would be normalised before the network does it."""
+    if images.whole_numbers and (mean, scale) != (0, 1):
+        raise InputError(
+            f"`mean` and `scale` must be 0 and 1 for a file that takes {images.kind}, got "
+            f"{mean} and {scale} for {path}; leave them out."
+        )
+
+
+def _embedding_of(model: onnx.ModelProto, path: Path, shape: Shape) -> str:
+    """Return the name of the only output that has shape (n, d) with d above 1."""
+    found = _output_shapes(model, path, shape)
+    vectors = [
+        name for name, out in found.items() if len(out) == 2 and out[0] == shape[0] and out[1] > 1
+    ]
+    if len(vectors) != 1:
+        listed = ", ".join(f"{name!r} {out}" for name, out in found.items())
+        raise InputError(
+            f"`output` must be one of {listed}, got none for {path}; pass output= with the name "
+            "of the embedding."
+        )
+    return vectors[0]
+
+
+def _embedding_size(model: onnx.ModelProto, path: Path, shape: Shape) -> int:
+    """Return the length of the embedding: from the file, or from running the network once."""
+    (output,) = model.graph.output
+    sides: Any = shape_of(output)
+    if not sides or (len(sides) == 2 and sides[1] is None):
+        sides = list(_output_shapes(model, path, shape)[output.name])
+    if len(sides) != 2:
+        raise InputError(
+            f"`path` must give embeddings of shape (n, d), got {sides} in {path}; "
+            "export the network with its last layers flattened."
+        )
+    return sides[1]
+
+
+def _output_shapes(model: onnx.ModelProto, path: Path, shape: Shape) -> dict[str, Shape]:
+    """Run a network once, on zeros, and return the shapes of its outputs by name."""
+    network = _converted(model, path).eval()
     try:
-        network = convert(renamed(rewritten(model)))
+        with torch.no_grad():
+            results = network(torch.zeros(shape))
+        results = [results] if isinstance(results, torch.Tensor) else results
+        shapes = [tuple(result.shape) for result in results]
+    except Exception as error:  # any error of an operator
+        raise _wrong_size(shape, path, error) from error
+    names = [value.name for value in model.graph.output]
+    return dict(zip(names, shapes, strict=True))
+
+
+def _wrong_size(shape: Shape, path: Path, error: Exception) -> InputError:
+    sides = ", ".join(str(side) for side in shape[1:])
+    return InputError(
+        f"`weights` must embed images of shape (n, {sides}), got {path} "
+        f"({shortened(error)}); correct the description or the file."
+    )
+
+
+def open_onnx(recognizer: Recognizer, path: Path) -> RecognizerModule:
+    """Open an ONNX file as a module that embeds batches of any size.
+
+    Parameters
+    ----------
+    recognizer : Recognizer
+    path : Path
+        The weights file.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, has an operator that cannot be converted, or does not fit the
+        description.
+    """
+    model = read_model(path)
+    images = read_images(model, path, recognizer.layout)
+    _check_range(images, recognizer.mean, recognizer.scale, path)
+    shape = _input_shape(recognizer.image_size, images)
+    output = recognizer.output
+    if output is None and len(model.graph.output) > 1:
+        output = _embedding_of(model, path, shape)
+    if output is not None:
+        keep_output(model, output, path)
+    network = _converted(model, path)
+    _fix_prelus(network)
+    # merge batch normalisations into the convolutions before them
+    fused = fuse(network.eval(), inplace=True, no_trace=True)
+    # faster for convolutions; networks written in torch may depend on the other layout
+    module = RecognizerModule(recognizer, fused.to(memory_format=torch.channels_last))
+    _ensure_batches(module, path, shape)
+    return module
+
+
+def _converted(model: onnx.ModelProto, path: Path) -> fx.GraphModule:
+    try:
+        return convert(renamed(rewritten(model)))
     except Exception as error:  # onnx2torch raises any type of error
         raise InputError(
             f"`weights` must be a network that onnx2torch converts, got {path} "
             f"({type(error).__name__}: {shortened(error)}); export it again with plain operators."
         ) from error
-    _fix_prelus(network)
-    # merge batch normalisations into the convolutions before them
-    fused = fuse(network.eval(), inplace=True, no_trace=True)
-    # faster for convolutions; networks written in torch may depend on the other layout
-    return fused.to(memory_format=torch.channels_last)
 
 
 def _fix_prelus(network: fx.GraphModule) -> None:
@@ -118,7 +195,7 @@ def _fix_prelus(network: fx.GraphModule) -> None:
     network.recompile()
 
 
-def ensure_batches(module: RecognizerModule, path: Path) -> None:
+def _ensure_batches(module: RecognizerModule, path: Path, shape: Shape) -> None:
     """Make sure that the network embeds an image in a batch as it embeds it alone.
 
     Raises
@@ -126,30 +203,29 @@ def ensure_batches(module: RecognizerModule, path: Path) -> None:
     ValueError
         If this is not possible, or if the network does not accept such images at all.
     """
-    error = _failure(module, 2)
-    if error is None:
+    if _failure(module) is None:
         return
     with suppress(Exception):  # any error of an operator; the next line checks
-        open_batch(cast(fx.GraphModule, module.network), module.recognizer.image_size)
-    error = _failure(module, 2)
+        open_batch(cast(fx.GraphModule, module.network), shape)
+    error = _failure(module)
     if error is None:
         return
-    if _failure(module, 1) is None:
-        raise InputError(
-            f"`weights` must embed batches of any size, got {path}, whose graph fixes a batch of "
-            f"one ({error}); export it with an open batch axis."
-        ) from error
+    try:
+        with torch.no_grad():
+            module(torch.zeros(shape[0], 3, *module.recognizer.image_size))
+    except Exception:  # any error of an operator: not the size of the batch
+        raise _wrong_size((2, 3, *module.recognizer.image_size), path, error) from error
+    batch = "one" if shape[0] == 1 else shape[0]
     raise InputError(
-        f"`weights` must embed images of shape (n, 3, {module.recognizer.image_size[0]}, "
-        f"{module.recognizer.image_size[1]}), got {path} ({error}); "
-        "correct the description or the file."
+        f"`weights` must embed batches of any size, got {path}, whose graph fixes a batch of "
+        f"{batch} ({error}); export it with an open batch axis."
     ) from error
 
 
-def _failure(module: RecognizerModule, n: int) -> Exception | None:
-    """Return why the network embeds the last of ``n`` images differently than alone, or None."""
+def _failure(module: RecognizerModule) -> Exception | None:
+    """Return why the network embeds the last of two images differently than alone, or None."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand((n, 3, *module.recognizer.image_size), generator=generator) * 255
+    images = torch.rand((2, 3, *module.recognizer.image_size), generator=generator) * 255
     try:
         with torch.no_grad():
             together = module(images)[-1]

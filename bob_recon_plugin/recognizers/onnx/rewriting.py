@@ -8,6 +8,7 @@ from onnx import defs, helper, shape_inference
 
 from .graph import GraphIndex, attributes
 from .native import DOMAIN, use_native
+from .precision import use_float32
 
 #: the newest operator set that onnx2torch supports completely
 _NEWEST = 17
@@ -16,11 +17,17 @@ _NEWEST = 17
 def rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return an equivalent copy of a model that onnx2torch is more likely to convert.
 
-    Other operators are not changed; onnx2torch may refuse them.
+    Everything is computed in float32. Other operators are not changed; onnx2torch may refuse them.
+
+    Raises
+    ------
+    ValueError
+        For a network that computes with whole pixels.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     _drop_empty_inputs(copy.graph)
+    use_float32(copy)
     # before our own operators are added, whose shapes onnx cannot infer
     copy = shape_inference.infer_shapes(copy)
     _lower_opset(copy)
