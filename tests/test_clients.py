@@ -358,7 +358,7 @@ def test_jobs_of_slurm_that_are_cancelled_while_many_parts_wait_cost_nothing(rea
     )
     Path("mine.py").write_text(
         "from bob_recon_plugin.clients import slurm\n"
-        "dask_client = slurm(queue='cpu', memory='1GB', jobs=2)\n"
+        "dask_client = slurm(queue='cpu', memory='2GB', jobs=2)\n"
     )
     bob = [Path(sys.executable).with_name("bob"), "bio", "pipeline", "simple", "chain.py", "recon"]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -373,7 +373,7 @@ def test_jobs_of_slurm_that_are_cancelled_while_many_parts_wait_cost_nothing(rea
             time.sleep(2)
 
     with once(lambda: len(list(Path("slurm").rglob("*.h5"))) >= 3, cancel):
-        done = subprocess.run([*bob, "-o", "slurm", "-l", "mine.py"], timeout=240, **options)
+        done = subprocess.run([*bob, "-o", "slurm", "-l", "mine.py"], timeout=420, **options)
     assert done.returncode == 0, done.stderr
     assert cancelled
     plain, plain_scores = rows(tmp_path / "plain" / "scores-dev.csv")
