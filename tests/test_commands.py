@@ -390,8 +390,8 @@ def test_protected_templates_with_a_stolen_key(eight, tmp_path):
     assert len(attacks) == 8
     assert np.median(attacks) > max(impostors)
     record = json.loads((out / "recon-run.json").read_text())
-    assert "InvertProtection" in record["identity"]["leak"][0]
-    assert "scenario='stolen'" in record["identity"]["algorithm"]
+    assert record["identity"]["leak"][0]["class"].endswith(".InvertProtection")
+    assert record["identity"]["algorithm"]["parameters"]["scenario"] == "stolen"
 
 
 def test_an_unknown_scenario_is_told(eight, tmp_path):

@@ -285,6 +285,8 @@ def test_killed_and_resumed_equals_never_stopped_to_the_bit(data, tmp_path):
 
 
 OFTEN = "from bob_recon_plugin.training.callbacks import KeepState; KeepState.seconds = 0; "
+# a fast machine would be through all twenty steps before it looks up
+SHORT = "from bob_recon_plugin.training.lightning_module import Inversion as I; I.STRETCH = 0.05; "
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +301,7 @@ def whole(data, tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "status", "first"),
-    [(signal.SIGINT, 130, ""), (signal.SIGTERM, 143, ""), (signal.SIGKILL, -9, OFTEN)],
+    [(signal.SIGINT, 130, SHORT), (signal.SIGTERM, 143, SHORT), (signal.SIGKILL, -9, OFTEN)],
     ids=["Ctrl-C", "time limit", "kill -9"],
 )
 def test_stopped_between_validations_and_resumed_equals_never_stopped_to_the_bit(

@@ -92,10 +92,8 @@ def form_lanes(decoder: Any, x: Any) -> list[Lane]:
     """The decoder as it is, channels last, and as FaceReconstructor runs it, on embeddings x."""
     import torch
 
-    from bob_recon_plugin.decoders import for_inference
-
     last = copy.deepcopy(decoder).to(memory_format=torch.channels_last)
-    forms = {"plain eager": decoder, "channels last": last, DEFAULT: for_inference(decoder)}
+    forms = {"plain eager": decoder, "channels last": last, DEFAULT: decoder.for_inference()}
     expected, flops = decoder(x), counted_flops(decoder, x[:1])
     return [
         Lane(name, partial(form, x), flops, len(x), (form(x) - expected).abs().max().item())
@@ -105,10 +103,9 @@ def form_lanes(decoder: Any, x: Any) -> list[Lane]:
 
 def batch_lanes(decoder: Any, x: Any, batches: Sequence[int]) -> list[tuple[Lane, Lane]]:
     """The default form by batch size, alone and with the recogniser behind it."""
-    from bob_recon_plugin.decoders import for_inference
     from bob_recon_plugin.recognizers import load_module
 
-    fast, recognizer = for_inference(decoder), load_module(RECOGNIZER).to(x.device)
+    fast, recognizer = decoder.for_inference(), load_module(RECOGNIZER).to(x.device)
     flops = counted_flops(decoder, x[:1])
     both = flops + counted_flops(recognizer, 255 * fast(x[:1]))
 

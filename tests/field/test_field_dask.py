@@ -118,7 +118,7 @@ def test_a_run_whose_workers_are_all_gone_ends_and_goes_on(
     ):
         run(decoder, out, client, pause=0.1)
     assert "Note: no worker has been there for" in (said := capfd.readouterr().err)
-    assert "The run ends when none comes back within 4 s" in said
+    assert "The run ends if none comes back within 4 s" in said
     run(decoder, out)
     same(toy.rows(out / "scores-dev.csv"), undisturbed)
 
