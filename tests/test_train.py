@@ -442,6 +442,24 @@ def test_a_start_that_does_not_fit_is_told(source, card, message, dataset, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--decoder", "linear", "--judge", "none"], "`--judge` must be left out for"),
+        (["--decoder", "linear", "--steps", "3"], "which is solved in closed form, got 3"),
+        (
+            ["--alpha", "0.3"],
+            "`--alpha` must be left out for --decoder dscasconv, which is trained",
+        ),
+    ],
+)
+def test_options_without_effect_are_refused(data, tmp_path, options, sentence):
+    done = CliRunner().invoke(recon, ["train", str(data), *options, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.split())
+    assert not (tmp_path / "out").exists()
+
+
 def test_command_fits_the_linear_baseline(data, dataset, tmp_path):
     output = tmp_path / "linear"
     done = CliRunner().invoke(recon, ["train", str(data), "--decoder", "linear", "-o", str(output)])

@@ -167,6 +167,7 @@ def train(
     from bob_recon_plugin.training.run import train as run
 
     kind = DECODERS[decoder]
+    _refuse_unused(decoder, kind.closed_form)
     preset = preset or kind.preset
     dataset = open_datasets(data)
     if kind.closed_form:
@@ -188,3 +189,24 @@ def train(
             force,
         )
     click.echo(f"{path}")
+
+
+def _refuse_unused(decoder: str, closed_form: bool) -> None:
+    """Refuse options on the command line that a decoder of this kind does not use."""
+    from click.core import ParameterSource
+
+    from bob_recon_plugin.common.validation import InputError
+
+    context = click.get_current_context()
+    own = {"alpha"}
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        used = name in own if closed_form else name not in own
+        if name in ("data", "output", "decoder", "force") or used:
+            continue
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            how = "is solved in closed form" if closed_form else "is trained step by step"
+            raise InputError(
+                f"`{parameter.opts[0]}` must be left out for --decoder {decoder}, which {how}, got "
+                f"{context.params[name]!r}."
+            )
