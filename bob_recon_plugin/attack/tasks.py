@@ -266,7 +266,7 @@ class Work:
     ) -> tuple[list[Sample], Clock, Failures]:
         """Templates of genuine probes, with the references of their subjects."""
         targets = [references.gallery.targets(one, self.spec.all_vs_all) for one in sets]
-        owned = [i for i, references in enumerate(targets) if references]
+        owned = [i for i, of_subject in enumerate(targets) if of_subject]
         targets = [targets[i] for i in owned]
         genuine, known = [sets[i] for i in owned], references.leaked_embeddings
         leaking = self.spec.leaking

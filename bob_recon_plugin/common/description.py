@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import Any, Protocol, runtime_checkable
 
 import cloudpickle
@@ -111,7 +111,6 @@ def _path(text: str) -> Any:
     return text
 
 
-@functools.cache
 def _wrappers() -> tuple[type, ...]:
     """Bob's wrappers around a step."""
     if "bob.pipelines" not in sys.modules:  # then no object is one of them
@@ -137,9 +136,31 @@ def _code(code: Any) -> dict[str, Any]:
         ):
             return about  # records hold the versions of packages
         source = inspect.getsource(code)
-    except (TypeError, OSError):  # built in, or typed at a Python prompt
-        return about
-    return about | {"source": hashlib.sha256(source.encode()).hexdigest()}
+    except (TypeError, OSError):  # built in, or a class of a file that Bob's command has executed
+        source = _compiled(code)
+    return about | ({"source": hashlib.sha256(source.encode()).hexdigest()} if source else {})
+
+
+def _compiled(code: Any) -> str:
+    """What a function or the methods of a class compile to; empty for what is built in."""
+    if isinstance(code, type):
+        own = {k: v for k, v in vars(code).items() if not isinstance(v, type)}
+        parts = {name: _compiled(getattr(v, "__func__", v)) for name, v in own.items()}
+        return "".join(f"{name}: {part}\n" for name, part in sorted(parts.items()) if part)
+    if isinstance(code, property):
+        return _compiled(code.fget)
+    if callable(code):
+        code = inspect.unwrap(code)  # scikit-learn wraps transform
+    code = getattr(code, "__code__", code)
+    if not isinstance(code, CodeType):
+        return ""
+    constants = [
+        _compiled(c) if isinstance(c, CodeType)
+        else repr(sorted(c, key=repr)) if isinstance(c, frozenset)
+        else repr(c)
+        for c in code.co_consts
+    ]  # fmt: skip
+    return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
 def digest(described: Any) -> str:

@@ -212,6 +212,25 @@ def test_an_own_function_counts_by_its_source_and_by_what_it_holds():
     assert describe(partial(np.add, 1)) != describe(partial(np.add, 2))
 
 
+def test_an_edited_class_of_a_chain_file_is_another_system(tmp_path):
+    from clapper.config import load
+
+    text = """
+from tests.toy import ToyRecognizer, system
+class Mine(ToyRecognizer):
+    def transform(self, X):
+        return super().transform(X) * {factor}
+pipeline = system(Mine())
+"""
+
+    def described(factor: int) -> object:
+        (tmp_path / "system.py").write_text(text.format(factor=factor))
+        return describe(load([str(tmp_path / "system.py")]).pipeline.transformer)
+
+    assert described(1) == described(1)
+    assert described(1) != described(10)  # another length: bytecode is cached by time and size
+
+
 def test_layers_of_bobs_command_do_not_count():
     from bob.pipelines import wrap
 
